@@ -1,0 +1,309 @@
+"""Every setting of a run: its default, its meaning and its bounds, once.
+
+A config file says only what differs from here. Values come from the defaults, then the TOML file, then the flags
+(`--section.key VALUE`); all three go through the same checks, before anything is computed.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from transformer.errors import UsageError
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Data(Section):
+    """Which pairs of sentences to learn from."""
+
+    source: str = ""
+    """language code of the source, and the suffix of its files"""
+    target: str = ""
+    """language code of the target, and the suffix of its files"""
+    train: tuple[str, ...] = ()
+    """corpora: PREFIX (for PREFIX.en and PREFIX.de, .gz too), FILE.tsv, FILE.jsonl, FILE.parquet,
+    hf:NAME[:CONFIG]:SPLIT, builtin:clauses"""
+    valid: tuple[str, ...] = ()
+    """corpora to validate on, named in the same way"""
+    max_length: Count = 128
+    """tokens a side, end of sentence included; longer pairs are left out, and counted"""
+    max_ratio: Annotated[float, Field(ge=1)] = 9.0
+    """tokens of the longer side over those of the shorter; pairs beyond it are left out, and counted"""
+    buckets: Annotated[int, Field(ge=1, le=64)] = 8
+    """shapes of training batches: more waste less padding and compile longer"""
+
+
+class Tokenizer(Section):
+    """SentencePiece: trained on the corpus, or taken from files."""
+
+    models: tuple[str, ...] = ()
+    """SentencePiece models to use as they are: one for both sides, or source and target; none: train"""
+    kind: Literal["unigram", "bpe"] = "unigram"
+    """the subword algorithm"""
+    vocab_size: Annotated[int, Field(ge=16)] = 16000
+    """pieces a model, the four control and unknown symbols included"""
+    shared: bool = True
+    """one model for both sides, or one a side"""
+    byte_fallback: bool = True
+    """spell what has no piece as bytes, so that nothing is unknown (takes 256 pieces)"""
+    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
+    """share of the corpus' characters that get a piece of their own"""
+    normalization: Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"] = "nmt_nfkc"
+    """SentencePiece's normalisation of text (cf: case folded)"""
+    train_lines: Count = 2_000_000
+    """lines a side that the training reads at most, spread over the corpus"""
+
+
+class Model(Section):
+    """The shape of the Transformer."""
+
+    d_model: Count = 512
+    """D: width of the residual stream"""
+    d_ff: Count = 2048
+    """F: hidden width of the feed-forward layers"""
+    num_heads: Count = 8
+    """H: attention heads"""
+    encoder_layers: Count = 6
+    """N of the encoder"""
+    decoder_layers: Count = 6
+    """N of the decoder"""
+    dropout: Rate = 0.1
+    """share of the residuals and of the embeddings that is dropped in training"""
+    attention_dropout: Rate = 0.0
+    """share of the attention weights that is dropped in training"""
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+    """non-linearity of the feed-forward layers"""
+    norm: Literal["pre", "post"] = "pre"
+    """layer norm before each sublayer (trains easily) or after (as in the paper of 2017)"""
+    norm_epsilon: Annotated[float, Field(gt=0)] = 1e-5
+    """added to the variance in a layer norm"""
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    """how a token knows its place"""
+    max_positions: Count = 512
+    """longest sentence, in tokens, that learned positions can place"""
+    tie_embeddings: Literal["all", "decoder", "none"] = "all"
+    """what shares one table: source, target and output; target and output; nothing"""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """precision of matrix products (auto: bfloat16 on GPU and TPU, float32 on CPU)"""
+    remat: bool = False
+    """recompute activations in the backward pass: less memory, about a third more time"""
+
+
+class Train(Section):
+    """How the model learns."""
+
+    steps: Count = 100_000
+    """optimizer updates"""
+    batch_tokens: Count = 25_000
+    """target positions of one update, padding included, over all devices"""
+    accumulate: Count = 1
+    """parts in which an update is computed one after another: less memory, same result"""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """at its peak"""
+    schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    """course of the learning rate after the warm-up"""
+    warmup_steps: NonNegative = 4000
+    """updates in which the learning rate grows linearly to its peak"""
+    cooldown_steps: NonNegative = 0
+    """last updates, in which the learning rate also falls linearly to zero"""
+    adam_b1: Rate = 0.9
+    """decay of Adam's mean of gradients"""
+    adam_b2: Rate = 0.98
+    """decay of Adam's mean of squared gradients"""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-9
+    """Adam's guard against division by zero"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """decoupled (AdamW), on matrices only"""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """longest gradient, as a global norm; 0: any"""
+    label_smoothing: Rate = 0.1
+    """probability that the loss spreads evenly over the vocabulary"""
+    ema_decay: Rate = 0.999
+    """decay of the average of the weights, which validation and the saved model use; 0: the last weights"""
+    log_every: Count = 50
+    """updates between lines of the log"""
+    eval_every: Count = 1000
+    """updates between validations"""
+    save_every: Count = 1000
+    """updates between checkpoints"""
+    keep: Count = 2
+    """checkpoints kept beside the best one"""
+    best_metric: Literal["bleu", "chrf", "nll"] = "bleu"
+    """what decides on the best model"""
+    patience: NonNegative = 0
+    """validations in a row without a better model after which training ends; 0: never"""
+
+
+class Decode(Section):
+    """How translations are searched, in validation and by default in translate."""
+
+    beam_size: Annotated[int, Field(ge=1, le=1024)] = 5
+    """K: hypotheses kept open; 1: greedy"""
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """alpha in score = log-probability / length^alpha"""
+    max_ratio: Annotated[float, Field(gt=0)] = 2.0
+    """a translation has at most max_ratio x source tokens + max_extra tokens"""
+    max_extra: NonNegative = 20
+    """see max_ratio"""
+    batch_tokens: Count = 2048
+    """source positions decoded at a time, padding included"""
+
+
+class Mesh(Section):
+    """The devices as a grid: batch x parameters split by rows x parameters split by heads and columns."""
+
+    data: Annotated[int, Field(ge=-1)] = -1
+    """devices over which a batch is split; -1: all that the other axes leave"""
+    fsdp: Count = 1
+    """devices over which a batch, the parameters and the optimizer's state are split"""
+    tensor: Count = 1
+    """devices over which heads, hidden units and the vocabulary are split"""
+
+
+class Config(Section):
+    """A run, whole."""
+
+    run_dir: str = ""
+    """where the run leaves everything"""
+    seed: NonNegative = 1
+    """of the parameters, the order of the data, and dropout"""
+    data: Data = Data()
+    tokenizer: Tokenizer = Tokenizer()
+    model: Model = Model()
+    train: Train = Train()
+    decode: Decode = Decode()
+    mesh: Mesh = Mesh()
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Self:
+        """Raises ValueError with a text that starts with the key at fault."""
+        model, data, train = self.model, self.data, self.train
+        for key, value in (
+            ("run_dir", self.run_dir), ("data.source", data.source), ("data.target", data.target),
+            ("data.train", data.train), ("data.valid", data.valid),
+        ):  # fmt: skip
+            if not value:
+                raise ValueError(f"{key}: missing; set it in the config or with --{flag(key)}")
+        if data.source == data.target:
+            raise ValueError(f"data.target: is {data.target!r}, the source language too")
+        if model.d_model % model.num_heads:
+            raise ValueError(
+                f"model.d_model: {model.d_model} is not divisible by model.num_heads = {model.num_heads}"
+            )
+        if model.positions == "sinusoidal" and model.d_model % 2:
+            raise ValueError(f"model.d_model: {model.d_model} is odd; sinusoidal positions need it even")
+        if model.positions == "learned" and data.max_length > model.max_positions:
+            raise ValueError(
+                f"data.max_length: {data.max_length} is more than model.max_positions = {model.max_positions}"
+            )
+        if model.num_heads % self.mesh.tensor:
+            raise ValueError(f"mesh.tensor: {self.mesh.tensor} does not divide model.num_heads = {model.num_heads}")
+        if self.mesh.data == 0:
+            raise ValueError("mesh.data: 0 devices; use a count, or -1 for all that are left")
+        if len(self.tokenizer.models) > 2:
+            raise ValueError("tokenizer.models: more than two; give one for both sides, or source and target")
+        two_models = len(self.tokenizer.models) == 2 or not (self.tokenizer.models or self.tokenizer.shared)
+        if two_models and model.tie_embeddings == "all":
+            raise ValueError('model.tie_embeddings: "all" needs one tokenizer for both sides; use "decoder" or "none"')
+        if self.tokenizer.byte_fallback and not self.tokenizer.models and self.tokenizer.vocab_size <= 260:
+            raise ValueError(
+                f"tokenizer.vocab_size: {self.tokenizer.vocab_size} leaves no piece beside the 256 bytes and 4 symbols;"
+                " raise it or set tokenizer.byte_fallback = false"
+            )
+        if train.batch_tokens < data.max_length:
+            raise ValueError(
+                f"train.batch_tokens: {train.batch_tokens} holds no sentence of data.max_length = {data.max_length}"
+            )
+        if train.warmup_steps + train.cooldown_steps > train.steps:
+            raise ValueError(
+                f"train.warmup_steps: {train.warmup_steps} with train.cooldown_steps = {train.cooldown_steps}"
+                f" is more than train.steps = {train.steps}"
+            )
+        return self
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.run_dir)
+
+    def to_toml(self) -> str:
+        """Every setting, as a file that `load` reads back to an equal config."""
+        lines: list[str] = []
+        for name, value in self.model_dump(mode="json").items():
+            if isinstance(value, dict):
+                lines += ["", f"[{name}]", *(f"{key} = {json.dumps(item)}" for key, item in value.items())]
+            else:
+                lines.append(f"{name} = {json.dumps(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def flag(key: str) -> str:
+    """`train.batch_tokens` as it is written on the command line: `train.batch-tokens`."""
+    return key.replace("_", "-")
+
+
+def keys() -> dict[str, tuple[str, str, bool]]:
+    """Each setting's dotted key, with its meaning, its default as text, and whether it takes several values."""
+    found = {}
+    for name, field in Config.model_fields.items():
+        sections = isinstance(field.default, Section)
+        owner, prefix = (field.default, f"{name}.") if sections else (Config.model_construct(), "")
+        for key, inner in type(owner).model_fields.items() if sections else [(name, field)]:
+            default = inner.default
+            several = get_origin(inner.annotation) is tuple
+            found[prefix + key] = (inner.description or "", json.dumps(default), several)
+    return found
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config in the TOML file at `path`, with dotted keys replaced. Raises UsageError in one line."""
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: cannot be read as a config: {problem}") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{path}: not valid TOML: {problem}") from None
+    for key, value in (overrides or {}).items():
+        *section, name = key.split(".")
+        place = values
+        for part in section:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{path}: {part} = {place!r}: is a section; write [{part}]")
+        place[name] = value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as problem:
+        raise UsageError(f"{path}: {_explain(problem.errors()[0])}") from None
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """`; did you mean X?`, or nothing where no word is near."""
+    match = difflib.get_close_matches(word, words, 1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One pydantic error as `key = value: what is wrong and how to mend it`."""
+    key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
+    if error["type"] == "extra_forbidden":
+        names = [*keys(), *Config.model_fields]
+        return f"unknown key {key}{nearest(key, names)}"
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,246 @@
+"""Parallel corpora: text files, tables, Hugging Face datasets, and the built-in one; read again and again, streaming.
+
+A corpus gives all its pairs as they are. Bytes that are not UTF-8 come as lone surrogates (Python's "surrogateescape"),
+which valid text never holds, so that `clean` can leave such pairs out and count them.
+"""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import starmap
+from pathlib import Path
+from typing import NamedTuple
+
+from transformer.data.lines import count_lines, open_bytes, read_blocks, read_lines
+from transformer.errors import DataError, UsageError
+
+LINES_SHOWN = 5  # of each reason, in a summary
+BUILTIN_COUNTS = {"train": 30_000, "valid": 500, "test": 500}
+BUILTIN_LANGUAGES = ("en", "de")
+
+
+class Pair(NamedTuple):
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pairs that can be iterated any number of times. Raises DataError where a pair cannot be read."""
+
+    name: str
+    """the spec it was opened by"""
+    read: Callable[[], Iterator[Pair]]
+    files: tuple[Path, ...] = ()
+    """what it is read from; none: a dataset, or made on the spot"""
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self.read()
+
+    def digest(self) -> str:
+        """sha256 of the content: of the files' bytes, or of the pairs where there are no files."""
+        digest = hashlib.sha256()
+        if not self.files:
+            for pair in self:
+                digest.update(repr(tuple(pair)).encode())  # ASCII escapes: distinct pairs cannot run together
+        for path in self.files:
+            with open(path, "rb") as stream:
+                content = hashlib.sha256()
+                for block in read_blocks(stream):
+                    content.update(block)
+            digest.update(content.digest())
+        return digest.hexdigest()
+
+
+def open_corpora(specs: Iterable[str], source: str, target: str, split: str) -> list[Corpus]:
+    """Every corpus named; see `open_corpus`."""
+    return [open_corpus(spec, source, target, split) for spec in specs]
+
+
+def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
+    """The corpus that `spec` names, checked as far as that is possible without reading it all.
+
+    `spec` is PREFIX (PREFIX.en + PREFIX.de), FILE.tsv, FILE.jsonl (all three plain or .gz), FILE.parquet,
+    hf:NAME[:CONFIG]:SPLIT or builtin:clauses[:SPLIT[:COUNT]]. `source` and `target` are language codes: the suffixes of
+    the files, or the keys of the table. `split` ("train", "valid" or "test") counts where a built-in corpus names none.
+
+    Raises DataError for files that are missing or do not fit together, UsageError for a spec that cannot be meant.
+    """
+    if spec.startswith("builtin:"):
+        return _open_builtin(spec, source, target, split)
+    if spec.startswith("hf:") or spec.endswith(".parquet"):
+        return _open_table(spec, source, target)
+    if spec.endswith((".tsv", ".tsv.gz")):
+        open_bytes(spec).close()
+        return Corpus(spec, partial(_read_tsv, Path(spec)), (Path(spec),))
+    if spec.endswith((".jsonl", ".jsonl.gz")):
+        open_bytes(spec).close()
+        return Corpus(spec, partial(_read_jsonl, Path(spec), source, target), (Path(spec),))
+    return _open_two_files(spec, source, target)
+
+
+# Text files
+
+
+def _open_two_files(prefix: str, source: str, target: str) -> Corpus:
+    files = (_side(prefix, source), _side(prefix, target))
+    lines = [count_lines(path) for path in files]
+    if lines[0] != lines[1]:
+        raise DataError(
+            f"{files[0]} has {lines[0]} lines, {files[1]} has {lines[1]}: a corpus needs line for line the same count"
+        )
+    return Corpus(prefix, partial(_read_two_files, *files), files)
+
+
+def _side(prefix: str, language: str) -> Path:
+    plain, packed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
+    if plain.exists() or packed.exists():
+        return plain if plain.exists() else packed
+    if Path(prefix).is_dir():
+        raise DataError(f"{prefix}: is a directory; name the files in it up to the language, as in {prefix}/train")
+    if Path(prefix).is_file():
+        raise DataError(f"{prefix}: is one file; name both up to the language (PREFIX), or a .tsv, .jsonl or .parquet")
+    raise DataError(f"{plain}: no such file, and no {packed.name}; the corpus {prefix} needs a file a language")
+
+
+def _read_two_files(source: Path, target: Path) -> Iterator[Pair]:
+    with open_bytes(source) as sources, open_bytes(target) as targets:
+        for left, right in zip(read_lines(sources), read_lines(targets), strict=True):
+            yield Pair(_text(left), _text(right))
+
+
+def _read_tsv(path: Path) -> Iterator[Pair]:
+    with open_bytes(path) as stream:
+        for number, raw in enumerate(read_lines(stream), 1):
+            cells = _text(raw).split("\t", 2)
+            if len(cells) < 2:
+                raise DataError(f"{path}, line {number}: no tab between source and target: {_shown(raw)}")
+            yield Pair(cells[0], cells[1])
+
+
+def _read_jsonl(path: Path, source: str, target: str) -> Iterator[Pair]:
+    with open_bytes(path) as stream:
+        for number, raw in enumerate(read_lines(stream), 1):
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(_text(raw))
+            except (ValueError, RecursionError) as problem:
+                raise DataError(f"{where}: not valid JSON ({problem}): {_shown(raw)}") from None
+            texts = row.get("translation", row) if isinstance(row, dict) else row
+            if not isinstance(texts, dict):
+                raise DataError(f"{where}: needs an object with the keys {source!r} and {target!r}: {_shown(raw)}")
+            yield Pair(_value(texts, source, where), _value(texts, target, where))
+
+
+def _value(texts: dict[str, object], language: str, where: str) -> str:
+    if language not in texts:
+        raise DataError(f"{where}: no key {language!r}; it has {', '.join(map(repr, texts)) or 'no keys'}")
+    text = texts[language]
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"{where}: {language!r} is {_shown(json.dumps(text).encode())}, not a text")
+    return text or ""
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _shown(raw: bytes) -> str:
+    """The start of a line, fit for a message of one line."""
+    return ascii(raw[:40].decode("utf-8", "replace")) + ("..." if len(raw) > 40 else "")
+
+
+# Tables, and the built-in corpus
+
+
+def _open_table(spec: str, source: str, target: str) -> Corpus:
+    from transformer.data.tables import open_dataset, open_parquet  # here, as it imports much that is seldom used
+
+    of_dataset = spec.startswith("hf:")
+    read = (open_dataset if of_dataset else open_parquet)(spec, source, target)
+    return Corpus(spec, lambda: starmap(Pair, read()), () if of_dataset else (Path(spec),))
+
+
+def _open_builtin(spec: str, source: str, target: str, split: str) -> Corpus:
+    name, *given = spec.removeprefix("builtin:").split(":")
+    split = given[0] if given else split
+    if name != "clauses" or len(given) > 2:
+        raise UsageError(f"{spec}: the only built-in corpus is builtin:clauses[:SPLIT[:COUNT]]")
+    if split not in BUILTIN_COUNTS:
+        raise UsageError(f"{spec}: no split {split!r}; there are {', '.join(BUILTIN_COUNTS)}")
+    if {source, target} != set(BUILTIN_LANGUAGES):
+        raise UsageError(f"{spec}: is between {' and '.join(BUILTIN_LANGUAGES)}, not from {source} to {target}")
+    count = given[1] if len(given) == 2 else str(BUILTIN_COUNTS[split])
+    if not (count.isascii() and count.isdigit() and int(count)):
+        raise UsageError(f"{spec}: {count!r} is no count of pairs")
+    return Corpus(spec, partial(_read_builtin, spec, split, int(count), source != BUILTIN_LANGUAGES[0]))
+
+
+def _read_builtin(spec: str, split: str, count: int, reverse: bool) -> Iterator[Pair]:
+    from transformer.data.clauses import clauses
+
+    try:
+        for english, german in clauses(split, count):
+            yield Pair(german, english) if reverse else Pair(english, german)
+    except ValueError as problem:
+        raise UsageError(f"{spec}: {problem}") from None
+
+
+# What is left out
+
+
+@dataclass
+class Report:
+    """How many pairs were read, and how many were left out for which reason."""
+
+    read: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    lines: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """of each reason, the first lines; over several corpora they go on counting"""
+
+    @property
+    def kept(self) -> int:
+        return self.read - self.left_out.total()
+
+    def leave_out(self, reason: str, line: int | None = None) -> None:
+        self.left_out[reason] += 1
+        if line is not None and len(self.lines[reason]) < LINES_SHOWN:
+            self.lines[reason].append(line)
+
+    def summary(self) -> str:
+        """As in `kept 28,990 of 29,000 pairs; left out: 6 empty source (lines 3, 5, 8, 13, 21, ...), 4 ...`."""
+        kept = f"kept {self.kept:,} of {self.read:,} pairs"
+        reasons = [f"{count:,} {reason}{self._places(reason)}" for reason, count in self.left_out.most_common()]
+        return f"{kept}; left out: {', '.join(reasons)}" if reasons else kept
+
+    def _places(self, reason: str) -> str:
+        lines = [str(line) for line in self.lines.get(reason, ())]
+        more = ["..."] if len(lines) < self.left_out[reason] else []
+        return f" ({'line' if len(lines) == 1 and not more else 'lines'} {', '.join(lines + more)})" if lines else ""
+
+
+def clean(pairs: Iterable[Pair], report: Report) -> Iterator[Pair]:
+    """The pairs without white space around their texts; those that are empty or not UTF-8 are left out and counted."""
+    for source, target in pairs:
+        report.read += 1
+        pair = Pair(source.strip(), target.strip())
+        if not (_is_valid(source) and _is_valid(target)):
+            report.leave_out("invalid UTF-8", report.read)
+        elif not pair.source:
+            report.leave_out("empty source", report.read)
+        elif not pair.target:
+            report.leave_out("empty target", report.read)
+        else:
+            yield pair
+
+
+def _is_valid(text: str) -> bool:
+    """Whether the text holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""Bytes to lines and back: the line contract.
+
+A line is the bytes up to LF. One CR before the LF is dropped, nothing else separates lines, and a last line without LF
+counts. What goes out has one LF a line, is valid UTF-8, and holds no character that any program takes for a line's end.
+"""
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from transformer.errors import DataError
+
+BLOCK = 1 << 20  # bytes
+
+_BREAK = re.compile("[\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def open_bytes(path: str | Path) -> BinaryIO:
+    """The file's bytes as a stream, unpacked if its name ends in .gz. Raises DataError."""
+    try:
+        if str(path).endswith(".gz"):
+            return cast(BinaryIO, io.BufferedReader(gzip.open(path, "rb")))
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a directory; name a file") from None
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream in blocks of at most BLOCK bytes. Raises DataError where it is damaged or cannot be read."""
+    try:
+        while block := stream.read(BLOCK):
+            yield block
+    except (OSError, EOFError, zlib.error) as problem:
+        raise _damaged(stream, problem) from None
+
+
+def read_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream's lines without their ends, each as soon as it has arrived.
+
+    Raises DataError where the stream is damaged or cannot be read.
+    """
+    try:
+        for raw in stream:
+            yield raw[:-2] if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
+    except (OSError, EOFError, zlib.error) as problem:
+        raise _damaged(stream, problem) from None
+
+
+def decode_line(raw: bytes) -> str:
+    """The line's text; U+FFFD stands where its bytes are not UTF-8."""
+    return raw.decode("utf-8", "replace")
+
+
+def one_line(text: str) -> str:
+    """The text as it may go out: each line-breaking character and NUL is a space, each lone surrogate is U+FFFD."""
+    if text.isprintable():  # no character that is replaced here is printable, and most lines are
+        return text
+    return _SURROGATE.sub("\ufffd", _BREAK.sub(" ", text))
+
+
+def count_lines(path: str | Path) -> int:
+    """Lines in the file, plain or .gz. Raises DataError."""
+    count, last = 0, b"\n"
+    with open_bytes(path) as stream:
+        for block in read_blocks(stream):
+            count += block.count(b"\n")
+            last = block[-1:]
+    return count + (last != b"\n")
+
+
+def _damaged(stream: BinaryIO, problem: Exception) -> DataError:
+    return DataError(f"{getattr(stream, 'name', 'input')}: cannot be read to its end: {one_line(str(problem))}")

@@ -1,0 +1,1 @@
+"""scores -> sentences. Knows a step function, never a model."""

@@ -1,0 +1,103 @@
+"""The parts between the attentions: linear maps, norms, residuals, feed-forward, embeddings, positions, dropout."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "silu": jax.nn.silu,
+}
+
+
+def linear(inputs: int, outputs: int, *, dtype: jnp.dtype, key: Array) -> nnx.Linear:
+    """x W + b, computed in `dtype`, kept in float32, W drawn as Glorot and Bengio (2010) have it."""
+    return nnx.Linear(
+        inputs, outputs, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=nnx.Rngs(key)
+    )
+
+
+def dropout(x: Array, rate: float, key: Array | None) -> Array:
+    """Zeroes a share of x and scales the rest so that the mean stays (Srivastava et al. 2014); without a key, x."""
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
+
+
+class Norm(nnx.Module):
+    """Layer normalisation (Ba et al. 2016), its statistics in float32: [..., D] -> [..., D]."""
+
+    def __init__(self, width: int, epsilon: float):
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones((width,)))
+        self.bias = nnx.Param(jnp.zeros((width,)))
+
+    def __call__(self, x: Array) -> Array:
+        exact = x.astype(jnp.float32)
+        mean = exact.mean(axis=-1, keepdims=True)
+        centred = exact - mean
+        variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+        normed = centred * jax.lax.rsqrt(variance + self.epsilon)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        return (normed * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)).astype(x.dtype)
+
+
+class Residual(nnx.Module):
+    """x + sublayer(x), with the norm before the sublayer or after the sum (Xiong et al. 2020 compare the two)."""
+
+    def __init__(self, width: int, dropout_rate: float, epsilon: float, *, norm_first: bool):
+        self.dropout_rate = dropout_rate
+        self.norm_first = norm_first
+        self.norm = Norm(width, epsilon)
+
+    def __call__(self, x: Array, sublayer: Callable[[Array], Array], key: Array | None) -> Array:
+        if self.norm_first:
+            return x + dropout(sublayer(self.norm(x)), self.dropout_rate, key)
+        return self.norm(x + dropout(sublayer(x), self.dropout_rate, key))
+
+
+class FeedForward(nnx.Module):
+    """Position by position: activation(x W + b) W' + b': [..., D] -> [..., F] -> [..., D]."""
+
+    def __init__(self, width: int, hidden: int, activation: str, *, dtype: jnp.dtype, key: Array):
+        keys = jax.random.split(key, 2)
+        self.activation = activation
+        self.up = linear(width, hidden, dtype=dtype, key=keys[0])
+        self.down = linear(hidden, width, dtype=dtype, key=keys[1])
+
+    def __call__(self, x: Array) -> Array:
+        return self.down(ACTIVATIONS[self.activation](self.up(x)))
+
+
+class Embedding(nnx.Module):
+    """A vector for each token, and, used backwards, a score of each token for a vector."""
+
+    def __init__(self, vocabulary: int, width: int, *, dtype: jnp.dtype, key: Array):
+        self.dtype = dtype
+        # Of this size, looked up and scaled vectors and the scores of a normed vector both start with variance 1.
+        self.table = nnx.Param(jax.random.normal(key, (vocabulary, width)) / math.sqrt(width))
+
+    def embed(self, tokens: Array) -> Array:
+        """int [...] -> [..., D], scaled by the square root of D (Vaswani et al. 2017, section 3.4)."""
+        return self.table[...].astype(self.dtype)[tokens] * math.sqrt(self.table.shape[-1])
+
+    def scores(self, x: Array) -> Array:
+        """[..., D] -> float32 logits [..., V]."""
+        return jnp.einsum("...D,VD->...V", x, self.table[...].astype(self.dtype), preferred_element_type=jnp.float32)
+
+
+def sinusoids(positions_T: Array, width: int) -> Array:
+    """Sinusoidal positions (Vaswani et al. 2017, section 3.5), the sines first and the cosines after: [T] -> [T, D].
+
+    Wave lengths grow geometrically from 2 pi to 10000 x 2 pi over the width. The paper interleaves sines and cosines;
+    halves are the same up to a fixed order of the columns, and are what Marian and Hugging Face have.
+    """
+    frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(0, width, 2) / width)
+    angles = positions_T[:, None].astype(jnp.float32) * frequencies[None, :]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -1,0 +1,47 @@
+"""The training loss: label smoothing as a Kullback-Leibler divergence."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Losses:
+    """Sums over target tokens, in nats."""
+
+    kl: Array  # divergence of the model from the smoothed target: what training lowers
+    nll: Array  # -log probability of the tokens themselves: exp(nll / tokens) is the perplexity
+    tokens: Array
+
+
+def smoothed_loss(logits_BTV: Array, labels_BT: Array, is_token_BT: Array, smoothing: float) -> Losses:
+    """KL(q || p) of q = (1 - e) x (the label) + e x (uniform over V), and p = softmax(logits); e = `smoothing`.
+
+    Szegedy et al. 2016, section 7, have the cross-entropy H(q, p); the divergence KL(q || p) = H(q, p) - H(q) has the
+    same gradient and is zero exactly when p = q. Since q is uniform but for one label, neither q nor log p is built:
+
+        H(q, p) = log sum exp(z) - (1 - e) z[label] - e mean(z)         for logits z
+    """
+    vocabulary = logits_BTV.shape[-1]
+    log_sum_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
+    label_logit_BT = jnp.take_along_axis(logits_BTV, labels_BT[..., None], axis=-1)[..., 0]
+    cross_entropy_BT = log_sum_BT - (1 - smoothing) * label_logit_BT
+    if smoothing:
+        cross_entropy_BT -= smoothing * logits_BTV.mean(axis=-1)
+    kl_BT = cross_entropy_BT - smoothed_entropy(vocabulary, smoothing)
+    return Losses(
+        kl=jnp.where(is_token_BT, kl_BT, 0).sum(),
+        nll=jnp.where(is_token_BT, log_sum_BT - label_logit_BT, 0).sum(),
+        tokens=is_token_BT.sum().astype(jnp.float32),
+    )
+
+
+def smoothed_entropy(vocabulary: int, smoothing: float) -> float:
+    """H(q) of the smoothed target, in nats: the least cross-entropy that a model can reach."""
+    rest = smoothing / vocabulary
+    label = 1 - smoothing + rest
+    return -label * math.log(label) - ((vocabulary - 1) * rest * math.log(rest) if rest else 0)

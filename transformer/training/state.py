@@ -1,0 +1,110 @@
+"""What training changes, and one update of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from transformer import config
+from transformer.data.batches import Batch
+from transformer.model.transformer import Transformer
+from transformer.training.loss import Losses, smoothed_loss
+from transformer.training.optimizer import learning_rate, optimizer
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """All that a run must remember. Batches and dropout follow from the seed and `step`."""
+
+    step: Array  # updates done
+    model: Transformer
+    average: Transformer | None  # moving average of the weights; None: not wanted
+    optimizer: optax.OptState
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Metrics:
+    """Of one update, on the device."""
+
+    losses: Losses
+    gradient_norm: Array  # before clipping
+    learning_rate: Array
+
+
+Update = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def initial_state(settings: config.Config, source_vocabulary: int, target_vocabulary: int) -> TrainState:
+    """The state before the first update, a function of the seed."""
+    model = Transformer(settings.model, source_vocabulary, target_vocabulary, key=jax.random.key(settings.seed))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        model=model,
+        average=jax.tree.map(jnp.copy, model) if settings.train.ema_decay else None,
+        optimizer=optimizer(settings.train).init(model),
+    )
+
+
+def make_update(settings: config.Config) -> Update:
+    """One update of the state from one batch, to be jitted with the state donated."""
+    transformation = optimizer(settings.train)
+    rate = learning_rate(settings.train)
+    smoothing, decay = settings.train.label_smoothing, settings.train.ema_decay
+
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+        losses, gradients = _gradients(state.model, batch, key, smoothing, settings.train.accumulate)
+        updates, inner = transformation.update(gradients, state.optimizer, state.model)
+        model = optax.apply_updates(state.model, updates)
+        new = TrainState(
+            step=state.step + 1,
+            model=model,
+            average=None if state.average is None else _average(state.average, model, state.step, decay),
+            optimizer=inner,
+        )
+        return new, Metrics(losses, optax.global_norm(gradients), rate(state.step))
+
+    return update
+
+
+def batch_losses(model: Transformer, batch: Batch, smoothing: float, key: Array | None = None) -> Losses:
+    """The losses of a batch by teacher forcing."""
+    encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
+    logits_BTV = model.decode(batch.target, model.encode(batch.source, key=encode_key), key=decode_key)
+    return smoothed_loss(logits_BTV, batch.labels, batch.is_token, smoothing)
+
+
+def _gradients(
+    model: Transformer, batch: Batch, key: Array, smoothing: float, parts: int
+) -> tuple[Losses, Transformer]:
+    """The losses of a batch and the gradients of its mean KL, computed in `parts` one after another."""
+    tokens = batch.is_token.sum().astype(jnp.float32)
+
+    def mean_kl(model: Transformer, part: Batch, key: Array) -> tuple[Array, Losses]:
+        losses = batch_losses(model, part, smoothing, key)
+        return losses.kl / tokens, losses
+
+    gradient = jax.grad(mean_kl, has_aux=True)
+    if parts == 1:
+        gradients, losses = gradient(model, batch, key)
+        return losses, gradients
+    # Row i goes to part i % parts, so that each device of a mesh holds rows of every part.
+    rows = jax.tree.map(lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def add_part(total: tuple[Transformer, Losses], part: tuple[Batch, Array]) -> tuple[tuple[Transformer, Losses], None]:
+        return jax.tree.map(jnp.add, total, gradient(model, *part)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, (model, Losses(tokens, tokens, tokens)))
+    (gradients, losses), _ = jax.lax.scan(add_part, zeros, (rows, jax.random.split(key, parts)))
+    return losses, gradients
+
+
+def _average(average: Transformer, model: Transformer, step: Array, decay: float) -> Transformer:
+    """Exponential moving average of the weights, faster at first so that it forgets the random start."""
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, model)
