@@ -4,17 +4,11 @@ A config file says only what differs from here. Values come from the defaults, t
 (`--section.key VALUE`); all three go through the same checks, before anything is computed.
 """
 
-import difflib
 import json
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-
-from transformer.errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -197,7 +191,7 @@ class Config(Section):
             ("data.train", data.train), ("data.valid", data.valid),
         ):  # fmt: skip
             if not value:
-                raise ValueError(f"{key}: missing; set it in the config or with --{flag(key)}")
+                raise ValueError(f"{key}: missing; set it in the config or with --{key.replace('_', '-')}")
         if data.source == data.target:
             raise ValueError(f"data.target: is {data.target!r}, the source language too")
         if model.d_model % model.num_heads:
@@ -228,11 +222,6 @@ class Config(Section):
             raise ValueError(
                 f"train.batch_tokens: {train.batch_tokens} holds no sentence of data.max_length = {data.max_length}"
             )
-        if train.warmup_steps + train.cooldown_steps > train.steps:
-            raise ValueError(
-                f"train.warmup_steps: {train.warmup_steps} with train.cooldown_steps = {train.cooldown_steps}"
-                f" is more than train.steps = {train.steps}"
-            )
         return self
 
     @property
@@ -248,62 +237,3 @@ class Config(Section):
             else:
                 lines.append(f"{name} = {json.dumps(value)}")
         return "\n".join(lines) + "\n"
-
-
-def flag(key: str) -> str:
-    """`train.batch_tokens` as it is written on the command line: `train.batch-tokens`."""
-    return key.replace("_", "-")
-
-
-def keys() -> dict[str, tuple[str, str, bool]]:
-    """Each setting's dotted key, with its meaning, its default as text, and whether it takes several values."""
-    found = {}
-    for name, field in Config.model_fields.items():
-        sections = isinstance(field.default, Section)
-        owner, prefix = (field.default, f"{name}.") if sections else (Config.model_construct(), "")
-        for key, inner in type(owner).model_fields.items() if sections else [(name, field)]:
-            default = inner.default
-            several = get_origin(inner.annotation) is tuple
-            found[prefix + key] = (inner.description or "", json.dumps(default), several)
-    return found
-
-
-def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The config in the TOML file at `path`, with dotted keys replaced. Raises UsageError in one line."""
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read as a config: {problem}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{path}: not valid TOML: {problem}") from None
-    for key, value in (overrides or {}).items():
-        *section, name = key.split(".")
-        place = values
-        for part in section:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise UsageError(f"{path}: {part} = {place!r}: is a section; write [{part}]")
-        place[name] = value
-    try:
-        return Config.model_validate(values)
-    except ValidationError as problem:
-        raise UsageError(f"{path}: {_explain(problem.errors()[0])}") from None
-
-
-def nearest(word: str, words: list[str]) -> str:
-    """`; did you mean X?`, or nothing where no word is near."""
-    match = difflib.get_close_matches(word, words, 1, cutoff=0.5)
-    return f"; did you mean {match[0]}?" if match else ""
-
-
-def _explain(error: ErrorDetails) -> str:
-    """One pydantic error as `key = value: what is wrong and how to mend it`."""
-    key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
-    if error["type"] == "extra_forbidden":
-        names = [*keys(), *Config.model_fields]
-        return f"unknown key {key}{nearest(key, names)}"
-    if error["type"] == "value_error":
-        return error["msg"].removeprefix("Value error, ")
-    return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,64 @@
+"""From the words of the command line to a command, and from its failure to an exit code."""
+
+import contextlib
+import errno
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from transformer.config_file import nearest
+from transformer.errors import ExpectedError
+
+COMMANDS = {
+    "train": "train a model, or go on training it",
+    "translate": "translate lines",
+    "evaluate": "BLEU, chrF and TER of translations",
+    "score": "log-probabilities of given translations",
+    "prepare": "look at the corpora of a config and make its tokenizer, without training",
+    "corpus": "write a corpus of any kind as two plain files",
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `COMMAND ...` and returns its exit code."""
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: python -m transformer COMMAND ...   (COMMAND --help tells more)\n")
+        print("\n".join(f"  {name:<10} {meaning}" for name, meaning in COMMANDS.items()))
+        return 0 if words else 2
+    name, *rest = words
+    if name not in COMMANDS:
+        print(f"error: {name}: no such command{nearest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    return run(name, rest)
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Runs one command. What is expected to fail is told in one line; a bug of ours keeps its traceback."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("transformer").setLevel(logging.INFO)
+    try:
+        importlib.import_module(f"transformer.commands.{name}").main(words)
+        sys.stdout.flush()
+        return 0
+    except ExpectedError as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return failure.exit_code
+    except BrokenPipeError:  # the reader has had enough: no failure of ours
+        _let_go_of_stdout()
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
+            raise
+        _let_go_of_stdout()
+        print(f"error: cannot write {problem.filename or 'the output'}: {problem.strerror}", file=sys.stderr)
+        return 4
+
+
+def _let_go_of_stdout() -> None:
+    """Keeps Python from trying to write what is left when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

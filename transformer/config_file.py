@@ -1,0 +1,82 @@
+"""From a TOML file and dotted flags to a config, or to one line that says what is wrong."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from transformer.config import Config, Section
+from transformer.errors import UsageError
+
+
+class Setting(NamedTuple):
+    key: str  # dotted
+    meaning: str
+    default: str  # as in TOML
+    several: bool  # takes several values
+
+
+def settings() -> list[Setting]:
+    """Every setting there is, in the order of config.py."""
+    found = []
+    for name, field in Config.model_fields.items():
+        section = field.default
+        inner = type(section).model_fields if isinstance(section, Section) else {"": field}
+        for key, setting in inner.items():
+            meaning = " ".join((setting.description or "").split())
+            several = get_origin(setting.annotation) is tuple
+            found.append(Setting(f"{name}.{key}".strip("."), meaning, json.dumps(setting.default), several))
+    return found
+
+
+def sections() -> dict[str, str]:
+    """The sections, each with a line about it."""
+    defaults = {name: field.default for name, field in Config.model_fields.items()}
+    return {name: (type(default).__doc__ or "") for name, default in defaults.items() if isinstance(default, Section)}
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config in the TOML file at `path`, with dotted keys replaced. Raises UsageError in one line."""
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: cannot be read as a config: {problem}") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{path}: not valid TOML: {problem}") from None
+    for key, value in (overrides or {}).items():
+        *section, name = key.split(".")
+        place = values
+        for part in section:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{path}: {part} = {place!r}: is a section; write [{part}]")
+        place[name] = value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as problem:
+        raise UsageError(f"{path}: {_explain(problem.errors()[0])}") from None
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no word is near."""
+    match = difflib.get_close_matches(word, list(words), 1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One of pydantic's errors as `key = value: what is wrong and how to mend it`."""
+    key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}{nearest(key, [*(setting.key for setting in settings()), *sections()])}"
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "tuple_type":
+        return f"{key} = {error['input']!r}: should be a list"
+    return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,60 @@
+"""From the corpora of a config to ids, once: what was done for the same corpora and settings is used again."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from transformer.config import Config
+from transformer.data.corpus import Corpus, Pair, Report, clean, open_corpora
+from transformer.data.examples import Examples, prepare_examples
+from transformer.data.tokenizer import Tokenizers, load_tokenizers, train_tokenizers
+
+log = logging.getLogger(__name__)
+
+
+class Prepared(NamedTuple):
+    """All that training needs of its corpora."""
+
+    tokenizers: Tokenizers
+    train: Examples
+    valid: Examples
+    valid_pairs: list[Pair]  # as text, to validate by translating
+
+
+def prepare(config: Config, directory: Path) -> Prepared:
+    """Opens and checks every corpus before anything is computed. Raises DataError, UsageError."""
+    settings = config.data
+    corpora = open_corpora(settings.train, settings.source, settings.target, "train")
+    valid = open_corpora(settings.valid, settings.source, settings.target, "valid")
+    tokenizers = _tokenizers(config, corpora, directory / "tokenizer")
+    sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
+    log.info("vocabulary: %s pieces", f"{sizes[0]:,}" if tokenizers.shared else f"{sizes[0]:,} and {sizes[1]:,}")
+    train_examples, report = prepare_examples(directory / "train", corpora, tokenizers, settings)
+    log.info("training corpus: %s", report)
+    valid_examples, report = prepare_examples(directory / "valid", valid, tokenizers, settings)
+    log.info("validation corpus: %s", report)
+    pairs = [pair for corpus in valid for pair in clean(corpus, Report())]
+    return Prepared(tokenizers, train_examples, valid_examples, pairs)
+
+
+def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> Tokenizers:
+    """Those that the config names, or those trained on the corpora, kept in `directory`."""
+    if config.tokenizer.models:
+        return load_tokenizers(config.tokenizer.models)
+    described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.digest() for corpus in corpora)])
+    digest = hashlib.sha256(described.encode()).hexdigest()
+    manifest = directory / "manifest.json"
+    if not manifest.exists() or json.loads(manifest.read_text())["digest"] != digest:
+        log.info("training the tokenizer")
+        sources = (pair.source for corpus in corpora for pair in clean(corpus, Report()))
+        targets = (pair.target for corpus in corpora for pair in clean(corpus, Report()))
+        tokenizers = train_tokenizers(sources, targets, config.tokenizer)
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.iterdir():
+            leftover.unlink()
+        tokenizers.save(directory)
+        manifest.write_text(json.dumps({"digest": digest}))
+    return Tokenizers.load(directory)

@@ -1,0 +1,122 @@
+"""The model directory: what training leaves for translation, and what a person copies elsewhere.
+
+    config.json         languages, the shape of the model, special ids, defaults of decoding
+    model.safetensors   the parameters, float32, by name
+    tokenizer.spm       SentencePiece, for both sides; or source.spm and target.spm
+    manifest.json       format version, and size and sha256 of each file
+
+It is data only, and its bytes follow from config, data, seed and software versions: no times, no paths, no names.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from transformer.config import Decode, Model, Section
+from transformer.data.tokenizer import Tokenizers
+from transformer.errors import UsageError
+from transformer.model.parameters import named, with_values
+from transformer.model.transformer import Transformer
+
+FORMAT = 1
+
+
+class Card(Section):
+    """config.json: what a model is."""
+
+    source: str
+    """language code of the source"""
+    target: str
+    """language code of the target"""
+    source_vocabulary: int
+    target_vocabulary: int
+    max_length: int
+    """tokens of the longest source it was trained on, end of sentence included"""
+    model: Model
+    decode: Decode
+
+
+def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
+    """Writes the directory in full beside its place, and then puts it there."""
+    new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    _write_json(new / "config.json", card.model_dump(mode="json"))
+    save_file({name: np.asarray(value) for name, value in named(model).items()}, new / "model.safetensors")
+    tokenizers.save(new)
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(new.iterdir())}
+    _write_json(new / "manifest.json", {"format": FORMAT, "files": files})
+    if directory.exists():
+        os.rename(directory, old)
+    os.rename(new, directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
+    """The model in a model directory, or the best one of a run directory. Raises UsageError in one line."""
+    directory = find_model(path)
+    _check_manifest(directory)
+    try:
+        card = Card.model_validate_json((directory / "config.json").read_text(encoding="utf8"))
+        values = load_file(directory / "model.safetensors")
+    except (OSError, ValidationError, SafetensorError) as problem:
+        raise UsageError(f"{directory}: cannot be read as a model: {str(problem).splitlines()[0]}") from None
+    shape = nnx.eval_shape(
+        lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
+    )
+    for name, expected in named(shape).items():
+        if name not in values:
+            raise UsageError(f"{directory / 'model.safetensors'}: the tensor {name} is missing")
+        if values[name].shape != expected.shape:
+            raise UsageError(
+                f"{directory / 'model.safetensors'}: {name} has the shape {values[name].shape},"
+                f" config.json asks for {expected.shape}"
+            )
+    return with_values(shape, values), Tokenizers.load(directory), card
+
+
+def find_model(path: str | Path) -> Path:
+    """The model directory that a user means by a run directory or a model directory."""
+    path = Path(path)
+    for directory in (path / "model", path):
+        if (directory / "manifest.json").is_file():
+            return directory
+    if (path / "config.toml").is_file():
+        raise UsageError(f"{path}: this run has no model yet; train it further (a validation writes RUN/model)")
+    raise UsageError(f"{path}: no model here; expected a run directory, or one with manifest.json and config.json")
+
+
+def _check_manifest(directory: Path) -> None:
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf8"))
+        version, files = int(manifest["format"]), dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{directory / 'manifest.json'}: not a manifest: {problem}") from None
+    if version > FORMAT:
+        raise UsageError(f"{directory}: model format {version}, this version reads up to {FORMAT}; install a newer one")
+    for name, entry in files.items():
+        path = directory / name
+        if Path(name).name != name or not path.is_file():
+            raise UsageError(f"{path}: missing, but manifest.json has it; copy the model again")
+        if _sha256(path) != entry.get("sha256"):
+            raise UsageError(f"{path}: differs from manifest.json (sha256); copy the model again")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf8")

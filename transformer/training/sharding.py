@@ -1,0 +1,66 @@
+"""Which device holds what: a mesh of devices, and a table from parameter names to its axes.
+
+The model knows nothing of this. One device is the mesh 1 x 1 x 1: the same code.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from transformer import config
+from transformer.errors import UsageError
+from transformer.model.parameters import name_of
+
+Tree = TypeVar("Tree")
+
+# Of each parameter, whose name ends so, which axis of the mesh splits which of its axes. Maps into heads and hidden
+# units are split by columns and maps out of them by rows (Shoeybi et al. 2019), so that only their results are summed.
+RULES = (
+    (r"table", PartitionSpec("tensor", "fsdp")),
+    (r"(query|key|value|up)\.kernel", PartitionSpec("fsdp", "tensor")),
+    (r"(query|key|value|up)\.bias", PartitionSpec("tensor")),
+    (r"(out|down)\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r"(out|down|norm|\w+_norm)\.(bias|scale)", PartitionSpec()),
+    (r"\w+_positions", PartitionSpec(None, "fsdp")),
+    (r"step|count", PartitionSpec()),
+)
+STACKED = re.compile(r"(^|\.)(encoder|decoder)\.")  # layers on a first axis, which is never split
+BATCH = PartitionSpec(("data", "fsdp"))
+
+
+def make_mesh(settings: config.Mesh) -> Mesh:
+    """All devices as a grid of data x fsdp x tensor. Raises UsageError where they do not fit in it."""
+    devices = jax.devices()
+    split = settings.fsdp * settings.tensor
+    data = settings.data if settings.data > 0 else max(len(devices) // split, 1)
+    if data * split != len(devices):
+        raise UsageError(
+            f"mesh.data x mesh.fsdp x mesh.tensor = {data} x {settings.fsdp} x {settings.tensor},"
+            f" but there are {len(devices)} devices"
+        )
+    return Mesh(np.array(devices).reshape(data, settings.fsdp, settings.tensor), ("data", "fsdp", "tensor"))
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """The tree with a sharding in place of each array, by RULES. Raises ValueError for a name that no rule knows."""
+
+    def sharding(path: tuple[Any, ...], array: jax.ShapeDtypeStruct) -> NamedSharding:
+        name = name_of(path)
+        rule = next((spec for pattern, spec in RULES if re.search(rf"(^|\.)({pattern})$", name)), None)
+        if rule is None:
+            raise ValueError(f"no rule of sharding for the parameter {name} of shape {array.shape}")
+        axes = (None, *rule) if STACKED.search(name) else tuple(rule)
+        # An axis that the devices do not divide, such as that of an odd vocabulary, stays whole.
+        fitting = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(axes, array.shape)]  # noqa: B905
+        return NamedSharding(mesh, PartitionSpec(*fitting))
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def put_batch(batch: Tree, mesh: Mesh) -> Tree:
+    """The same batch of NumPy arrays of every process, as one on the devices, split by rows."""
+    sharding = NamedSharding(mesh, BATCH)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch)

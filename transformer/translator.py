@@ -1,0 +1,223 @@
+"""Sentences in, sentences out.
+
+A line's shape depends on the line alone: sources are filled up to the next of a few fixed lengths, and a length has a
+fixed number of rows. So few programs are compiled, and what a line becomes does not depend on the lines beside it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from transformer.config import Decode
+from transformer.data.lines import one_line
+from transformer.data.segments import segments
+from transformer.data.tokenizer import Tokenizers
+from transformer.decoding.beam import beam_search
+from transformer.decoding.hypotheses import Hypotheses, Symbols
+from transformer.decoding.sampling import Sampling, generate, most_probable
+from transformer.errors import UsageError
+from transformer.model.transformer import Transformer
+from transformer.model_dir import Card, load_model
+
+LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # of sources, in tokens
+WINDOW = 2048  # lines that are sorted by length together
+
+
+class Hypothesis(NamedTuple):
+    """One way to translate a line."""
+
+    text: str
+    score: float  # log-probability / length^alpha
+    log_probability: float  # natural logarithm
+    tokens: tuple[str, ...]  # pieces, the end symbol included
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What became of a line."""
+
+    source: str
+    hypotheses: tuple[Hypothesis, ...]  # best first
+    flags: tuple[str, ...]  # "empty": nothing to translate; "split": too long, done in parts; "limit": cut at the limit
+
+    @property
+    def text(self) -> str:
+        return self.hypotheses[0].text
+
+    @property
+    def score(self) -> float:
+        return self.hypotheses[0].score
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draw translations instead of searching for the best: see `decoding.sampling.Sampling`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 1
+
+
+class Part(NamedTuple):
+    """A line, or as much of a long one as the model takes at a time."""
+
+    line: int  # place in the window
+    ids: list[int]  # end of sentence included
+    number: int  # of the line, from 0, over all input: seeds its samples
+
+
+class Translator:
+    """A model with its tokenizers."""
+
+    def __init__(self, model: Transformer, tokenizers: Tokenizers, card: Card):
+        self.model, self.tokenizers, self.card = model, tokenizers, card
+        target = tokenizers.target
+        self.symbols = Symbols(target.bos_id, target.eos_id, (target.pad_id, target.unk_id))
+
+    @staticmethod
+    def load(path: str | Path) -> "Translator":
+        """From a run directory or a model directory. Raises UsageError."""
+        return Translator(*load_model(path))
+
+    def translate(
+        self,
+        lines: Iterable[str],
+        *,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        n_best: int = 1,
+        batch_tokens: int | None = None,
+        sampler: Sampler | None = None,
+        first_line: int = 0,
+    ) -> Iterator[Translation]:
+        """A translation for each line, in order, as soon as its window of lines is done.
+
+        What is not given is as the model's own defaults have it. With a `sampler`, the `n_best` hypotheses of a line
+        are independent draws, best first, seeded by the line's number (from `first_line`). Raises UsageError at once.
+        """
+        changes = {"beam_size": beam_size, "length_penalty": length_penalty, "batch_tokens": batch_tokens}
+        settings = self.card.decode.model_copy(update={key: x for key, x in changes.items() if x is not None})
+        if n_best > settings.beam_size and sampler is None:
+            raise UsageError(f"n-best = {n_best}: a beam of {settings.beam_size} finds fewer; raise the beam size")
+        return self._windows(iter(lines), settings, n_best, sampler, first_line)
+
+    def _windows(
+        self, lines: Iterator[str], settings: Decode, n_best: int, sampler: Sampler | None, number: int
+    ) -> Iterator[Translation]:
+        while window := list(islice(lines, WINDOW)):
+            yield from self._window(window, settings, n_best, sampler, number)
+            number += len(window)
+
+    def _window(
+        self, lines: Sequence[str], settings: Decode, n_best: int, sampler: Sampler | None, number: int
+    ) -> Iterator[Translation]:
+        longest = min(self.card.max_length, LENGTHS[-1])
+        parts = []
+        for line, texts in enumerate(segments(lines, self.tokenizers.source.encode, longest - 1)):
+            parts += [Part(line, [*ids, self.tokenizers.source.eos_id], number + line) for ids in texts]
+        found = self._search(parts, settings, n_best, sampler)
+        of_line: dict[int, list[int]] = defaultdict(list)
+        for index, part in enumerate(parts):
+            of_line[part.line].append(index)
+        for line, source in enumerate(lines):
+            yield self._join(source, [found[index] for index in of_line[line]], n_best, settings)
+
+    def _search(
+        self, parts: Sequence[Part], settings: Decode, n_best: int, sampler: Sampler | None
+    ) -> list[tuple[Hypotheses, int]]:
+        """For each part the hypotheses of its row, as NumPy arrays, and its length limit."""
+        buckets: dict[int, list[int]] = defaultdict(list)
+        for index, part in enumerate(parts):
+            buckets[next(length for length in LENGTHS if len(part.ids) <= length)].append(index)
+        found: dict[int, tuple[Hypotheses, int]] = {}
+        for length, indices in sorted(buckets.items()):
+            rows = max(1, settings.batch_tokens // length)
+            for start in range(0, len(indices), rows):
+                chosen = indices[start : start + rows]
+                source = np.full((rows, length), -1, np.int32)
+                source[:, 0] = self.tokenizers.source.eos_id
+                numbers = np.zeros(rows, np.int32)
+                for row, index in enumerate(chosen):
+                    source[row, : len(parts[index].ids)] = parts[index].ids
+                    numbers[row] = parts[index].number
+                limits = [limit((row >= 0).sum(), settings) for row in source]
+                hypotheses = _translate_batch(
+                    self.model, source, np.array(limits, np.int32), np.float32(settings.length_penalty), numbers,
+                    symbols=self.symbols, beams=settings.beam_size, n_best=n_best,
+                    length=limit(length, settings), sampler=sampler,
+                )  # fmt: skip
+                hypotheses = jax.device_get(hypotheses)
+                for row, index in enumerate(chosen):
+                    found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
+        return [found[index] for index in range(len(parts))]
+
+    def _join(
+        self, source: str, parts: Sequence[tuple[Hypotheses, int]], n_best: int, settings: Decode
+    ) -> Translation:
+        """The translation of a line from those of its parts: texts with a space between, probabilities multiplied."""
+        if not parts:
+            return Translation(source, (Hypothesis("", 0.0, 0.0, ()),) * n_best, ("empty",))
+        flags = ["split"] * (len(parts) > 1)
+        if any(hypotheses.lengths[0] >= most for hypotheses, most in parts):
+            flags.append("limit")
+        joined = []
+        for k in range(n_best):
+            ids = [[int(id) for id in hypotheses.tokens[k] if id >= 0] for hypotheses, _ in parts]
+            texts = self.tokenizers.target.decode_batch(ids)
+            log_probability = sum(float(hypotheses.log_probabilities[k]) for hypotheses, _ in parts)
+            count = sum(map(len, ids))
+            joined.append(
+                Hypothesis(
+                    text=one_line(" ".join(texts)).strip(),
+                    score=log_probability / max(count, 1) ** settings.length_penalty,
+                    log_probability=log_probability,
+                    tokens=tuple(self.tokenizers.target.pieces(id for sentence in ids for id in sentence)),
+                )
+            )
+        return Translation(source, tuple(sorted(joined, key=lambda x: -x.score)), tuple(flags))
+
+
+def limit(source_tokens: int, settings: Decode) -> int:
+    """The most tokens a translation may have, the end symbol counted: of the source's own length alone."""
+    return int(source_tokens * settings.max_ratio) + settings.max_extra
+
+
+@partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "sampler"))
+def _translate_batch(
+    model: Transformer,
+    source: Array,
+    limits: Array,
+    length_penalty: Array,
+    numbers: Array,
+    *,
+    symbols: Symbols,
+    beams: int,
+    n_best: int,
+    length: int,
+    sampler: Sampler | None,
+) -> Hypotheses:
+    if sampler is None and beams > 1:
+        cache = model.start(source, beams=beams, length=length)
+        return beam_search(
+            model.step, cache, limits, symbols,
+            beams=beams, length=length, length_penalty=length_penalty, n_best=n_best,
+        )  # fmt: skip
+    choose = most_probable
+    if sampler is not None:
+        key = jax.random.key(sampler.seed)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+        choose = Sampling(keys, sampler.temperature, sampler.top_k, sampler.top_p)
+    cache = model.start(source, beams=n_best, length=length)
+    return generate(
+        model.step, cache, limits, symbols, choose, count=n_best, length=length, length_penalty=length_penalty
+    )
