@@ -22,12 +22,12 @@ def normal(seed: int, *shape: int) -> Array:
 
 
 def attention() -> Attention:
-    module = Attention(D, H, 0.0, dtype=jnp.dtype(jnp.float32), key=jax.random.key(0))
-    for seed, part in enumerate((module.query, module.key, module.value, module.out)):
-        part.bias[...] = normal(seed, D)
-    return module
+    module = jax.eval_shape(lambda key: Attention(D, H, 0.0, dtype=jnp.dtype(jnp.float32), key=key), jax.random.key(0))
+    random = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: random.normal(0, 0.4, leaf.shape).astype(np.float32), module)
 
 
+@jax.jit
 def look(module: Attention, x: Array, source: Array, mask: Array) -> Array:
     return module(x, module.project(source), mask)
 

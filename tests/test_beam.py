@@ -45,9 +45,7 @@ def toy_step(tokens: Array, cache: Toy, position: Array) -> tuple[Array, Toy]:
 @partial(jax.jit, static_argnames=("beams", "n_best"))
 def search(logits: Array, limits: Array, alpha: Array, *, beams: int, n_best: int) -> Hypotheses:
     cache = Toy(logits, jnp.zeros((len(logits), beams), jnp.int32))
-    return beam_search(
-        toy_step, cache, limits, SYMBOLS, beams=beams, length=L, length_penalty=alpha, n_best=n_best
-    )
+    return beam_search(toy_step, cache, limits, SYMBOLS, beams=beams, length=L, length_penalty=alpha, n_best=n_best)
 
 
 def random_logits(seed: int, sentences: int) -> np.ndarray:

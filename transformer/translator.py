@@ -1,8 +1,4 @@
-"""Sentences in, sentences out.
-
-A line's shape depends on the line alone: sources are filled up to the next of a few fixed lengths, and a length has a
-fixed number of rows. So few programs are compiled, and what a line becomes does not depend on the lines beside it.
-"""
+"""Sentences in, sentences out. What a line becomes does not depend on the lines beside it (data/shapes.py)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +16,7 @@ from jax import Array
 from transformer.config import Decode
 from transformer.data.lines import one_line
 from transformer.data.segments import segments
+from transformer.data.shapes import LENGTHS, fill, group
 from transformer.data.tokenizer import Tokenizers
 from transformer.decoding.beam import beam_search
 from transformer.decoding.hypotheses import Hypotheses, Symbols
@@ -28,7 +25,6 @@ from transformer.errors import UsageError
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card, load_model
 
-LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # of sources, in tokens
 WINDOW = 2048  # lines that are sorted by length together
 
 
@@ -136,29 +132,25 @@ class Translator:
         self, parts: Sequence[Part], settings: Decode, n_best: int, sampler: Sampler | None
     ) -> list[tuple[Hypotheses, int]]:
         """For each part the hypotheses of its row, as NumPy arrays, and its length limit."""
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for index, part in enumerate(parts):
-            buckets[next(length for length in LENGTHS if len(part.ids) <= length)].append(index)
         found: dict[int, tuple[Hypotheses, int]] = {}
-        for length, indices in sorted(buckets.items()):
-            rows = max(1, settings.batch_tokens // length)
-            for start in range(0, len(indices), rows):
-                chosen = indices[start : start + rows]
-                source = np.full((rows, length), -1, np.int32)
-                source[:, 0] = self.tokenizers.source.eos_id
-                numbers = np.zeros(rows, np.int32)
-                for row, index in enumerate(chosen):
-                    source[row, : len(parts[index].ids)] = parts[index].ids
-                    numbers[row] = parts[index].number
-                limits = [limit((row >= 0).sum(), settings) for row in source]
-                hypotheses = _translate_batch(
-                    self.model, source, np.array(limits, np.int32), np.float32(settings.length_penalty), numbers,
-                    symbols=self.symbols, beams=settings.beam_size, n_best=n_best,
-                    length=limit(length, settings), sampler=sampler,
-                )  # fmt: skip
-                hypotheses = jax.device_get(hypotheses)
-                for row, index in enumerate(chosen):
-                    found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
+        for length, rows, indices in group([len(part.ids) for part in parts], settings.batch_tokens):
+            chosen = [parts[index] for index in indices]
+            limits = [limit(len(part.ids), settings) for part in chosen]
+            hypotheses = _translate_batch(
+                self.model,
+                fill([part.ids for part in chosen], rows, length, self.tokenizers.source.eos_id),
+                _column(limits, rows),
+                np.float32(settings.length_penalty),
+                _column([part.number for part in chosen], rows),
+                symbols=self.symbols,
+                beams=settings.beam_size,
+                n_best=n_best,
+                length=limit(length, settings),
+                sampler=sampler,
+            )
+            hypotheses = jax.device_get(hypotheses)
+            for row, index in enumerate(indices):
+                found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
         return [found[index] for index in range(len(parts))]
 
     def _join(
@@ -190,6 +182,11 @@ class Translator:
 def limit(source_tokens: int, settings: Decode) -> int:
     """The most tokens a translation may have, the end symbol counted: of the source's own length alone."""
     return int(source_tokens * settings.max_ratio) + settings.max_extra
+
+
+def _column(values: Sequence[int], rows: int) -> np.ndarray:
+    """int32 [rows], of which those that are missing are 1: the shortest there is."""
+    return np.array([*values, *[1] * (rows - len(values))], np.int32)
 
 
 @partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "sampler"))

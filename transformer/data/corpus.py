@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -79,20 +79,21 @@ def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
     if spec.endswith((".jsonl", ".jsonl.gz")):
         open_bytes(spec).close()
         return Corpus(spec, partial(_read_jsonl, Path(spec), source, target), (Path(spec),))
-    return _open_two_files(spec, source, target)
+    return replace(open_pairs(_side(spec, source), _side(spec, target)), name=spec)
 
 
 # Text files
 
 
-def _open_two_files(prefix: str, source: str, target: str) -> Corpus:
-    files = (_side(prefix, source), _side(prefix, target))
+def open_pairs(source: str | Path, target: str | Path) -> Corpus:
+    """Two files that are parallel line for line, plain or .gz. Raises DataError where they are not."""
+    files = (Path(source), Path(target))
     lines = [count_lines(path) for path in files]
     if lines[0] != lines[1]:
         raise DataError(
             f"{files[0]} has {lines[0]} lines, {files[1]} has {lines[1]}: a corpus needs line for line the same count"
         )
-    return Corpus(prefix, partial(_read_two_files, *files), files)
+    return Corpus(f"{source} and {target}", partial(_read_two_files, *files), files)
 
 
 def _side(prefix: str, language: str) -> Path:

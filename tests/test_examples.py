@@ -1,0 +1,137 @@
+"""The ids of a corpus on disk: what was tokenized comes back, is used again, and is renewed when anything changes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transformer.config import Data
+from transformer.config import Tokenizer as TokenizerSettings
+from transformer.data import examples
+from transformer.data.clauses import clauses
+from transformer.data.corpus import Corpus, Pair
+from transformer.data.examples import Examples, prepare_examples
+from transformer.data.tokenizer import Tokenizers, train_tokenizers
+from transformer.errors import DataError
+
+PAIRS = [Pair(*pair) for pair in clauses("train", 100)]
+
+
+def trained(vocab_size: int, *, shared: bool = False) -> Tokenizers:
+    settings = TokenizerSettings(vocab_size=vocab_size, byte_fallback=False, shared=shared)
+    return train_tokenizers((pair.source for pair in PAIRS), (pair.target for pair in PAIRS), settings)
+
+
+TOKENIZERS = trained(90)
+
+
+def corpus(pairs: list[Pair], name: str = "toy") -> Corpus:
+    return Corpus(name, lambda: iter(pairs))
+
+
+def prepared(directory: Path, pairs: list[Pair], tokenizers: Tokenizers = TOKENIZERS, **settings: object) -> Examples:
+    return prepare_examples(directory, [corpus(pairs)], tokenizers, Data.model_validate(settings))[0]
+
+
+def contents(found: Examples) -> list[tuple[list[int], list[int]]]:
+    return [(found.source[i].tolist(), found.target[i].tolist()) for i in range(len(found))]
+
+
+def times(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+
+
+def expected(pairs: list[Pair], tokenizers: Tokenizers = TOKENIZERS) -> list[tuple[list[int], list[int]]]:
+    return [
+        ([*source, tokenizers.source.eos_id], [*target, tokenizers.target.eos_id])
+        for source, target in zip(
+            tokenizers.source.encode([pair.source for pair in pairs]),
+            tokenizers.target.encode([pair.target for pair in pairs]),
+            strict=True,
+        )
+    ]
+
+
+def test_ids_survive_the_disk(tmp_path: Path) -> None:
+    found = prepared(tmp_path / "ids", PAIRS)
+    assert contents(found) == expected(PAIRS)
+    assert found.lengths.tolist() == [[len(source), len(target)] for source, target in contents(found)]
+    assert (found.start, found.end) == (TOKENIZERS.target.bos_id, TOKENIZERS.source.eos_id)
+    assert TOKENIZERS.source.decode(found.source[7]) == PAIRS[7].source
+    assert TOKENIZERS.target.decode(found.target[7]) == PAIRS[7].target
+
+
+def test_corpora_follow_each_other_in_parts_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "PAIRS_AT_A_TIME", 7)
+    corpora = [corpus(PAIRS[:31], "one"), corpus(PAIRS[31:], "other")]
+    assert contents(prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data())[0]) == expected(PAIRS)
+
+
+def test_what_has_not_changed_is_used_again(tmp_path: Path) -> None:
+    directory = tmp_path / "ids"
+    _, report = prepare_examples(directory, [corpus(PAIRS)], TOKENIZERS, Data())
+    before = times(directory)
+    found, again = prepare_examples(directory, [corpus(list(PAIRS))], trained(90), Data(buckets=3))
+    assert times(directory) == before
+    assert again == report
+    assert contents(found) == expected(PAIRS)
+
+
+def test_what_has_changed_is_made_anew(tmp_path: Path) -> None:
+    directory = tmp_path / "ids"
+    prepared(directory, PAIRS)
+    median = sorted(max(map(len, pair)) for pair in expected(PAIRS))[50]
+    assert contents(prepared(directory, PAIRS[:-1])) == expected(PAIRS[:-1])
+    assert contents(prepared(directory, PAIRS[::-1])) == expected(PAIRS[::-1])
+    other = trained(70)
+    assert contents(prepared(directory, PAIRS, other)) == expected(PAIRS, other)
+    mixed = Tokenizers(TOKENIZERS.source, other.target)
+    assert contents(prepared(directory, PAIRS, mixed)) == expected(PAIRS, mixed)
+    short = [pair for pair in expected(PAIRS) if max(map(len, pair)) <= median]
+    assert contents(prepared(directory, PAIRS, max_length=median)) == short
+    alike = [pair for pair in expected(PAIRS) if max(map(len, pair)) <= 1.1 * min(map(len, pair))]
+    assert 0 < len(alike) < len(PAIRS)
+    assert contents(prepared(directory, PAIRS, max_ratio=1.1)) == alike
+
+
+def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
+    long, short = Pair(PAIRS[0].source * 9, PAIRS[0].target * 9), Pair(PAIRS[0].source * 2, "A")
+    pairs = [PAIRS[0], Pair(" ", "a"), PAIRS[1], long, Pair("a", ""), short, Pair("a\ud800", "a"), long, PAIRS[2]]
+    limit = len(expected([long])[0][0]) - 1
+    found, report = prepare_examples(tmp_path / "ids", [corpus(pairs)], TOKENIZERS, Data(max_length=limit, max_ratio=3))
+    assert contents(found) == expected(PAIRS[:3])
+    assert report.startswith("kept 3 of 9 pairs; left out: 2 longer than")
+    for reason in (
+        "1 empty source (line 2)",
+        "1 empty target (line 5)",
+        "1 invalid UTF-8 (line 7)",
+        "1 one side over 3 times",
+    ):
+        assert reason in report
+
+
+def test_an_interrupted_writing_is_begun_again(tmp_path: Path) -> None:
+    def broken() -> Iterator[Pair]:
+        yield from PAIRS[:31]
+        raise DataError("line 32")
+
+    directory, reads = tmp_path / "ids", iter([lambda: iter(PAIRS), broken])
+    with pytest.raises(DataError, match="line 32"):
+        prepare_examples(directory, [Corpus("toy", lambda: next(reads)())], TOKENIZERS, Data())
+    assert contents(prepared(directory, PAIRS)) == expected(PAIRS)
+
+
+def test_nothing_left_is_an_error_also_the_second_time(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"^toy: no pair .* is left .* 1 empty source \(line 1\)") as error:
+            prepared(tmp_path / "ids", [Pair("", "a")])
+        assert "\n" not in str(error.value)
+    assert json.loads((tmp_path / "ids" / "manifest.json").read_text())["pairs"] == 0
+
+
+def test_ids_are_kept_in_four_bytes(tmp_path: Path) -> None:
+    found = prepared(tmp_path / "ids", PAIRS)
+    assert found.source.ids.dtype == np.int32
+    assert (tmp_path / "ids" / "source.ids").stat().st_size == 4 * found.lengths[:, 0].sum()

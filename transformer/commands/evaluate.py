@@ -1,0 +1,69 @@
+"""evaluate: BLEU, chrF and TER with sacreBLEU's signatures."""
+
+import json
+from collections.abc import Sequence
+
+from transformer.commands.arguments import Parser
+from transformer.commands.files import read_text
+from transformer.errors import DataError, UsageError
+
+
+def main(words: Sequence[str]) -> None:
+    parser = Parser("evaluate", "Score translations against references, as sacreBLEU does.")
+    parser.add_argument("--model", metavar="DIR", help="translate --source with this model, and score that")
+    parser.add_argument("--source", metavar="FILE", help="what the model translates")
+    parser.add_argument("--hypothesis", metavar="FILE", help="translations, instead of a model")
+    parser.add_argument("--reference", required=True, metavar="FILE", help="what they should be, line for line")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
+    parser.add_argument("--lowercase", action="store_true", help="BLEU without regard to case")
+    parser.add_argument(
+        "--tokenize",
+        choices=("13a", "none", "zh", "intl", "char"),
+        default="13a",
+        help="sacreBLEU's tokenizer for BLEU; none: the lines are tokenized (default: 13a)",
+    )
+    parser.add_argument("--beam-size", type=int, metavar="K", help="of the model's search (default: the model's)")
+    arguments = parser.parse(words)
+    if (arguments.model is None) == (arguments.hypothesis is None):
+        raise UsageError("evaluate: give either --model DIR with --source FILE, or --hypothesis FILE")
+    if arguments.model is not None and arguments.source is None:
+        raise UsageError("evaluate: --model needs --source FILE to translate")
+    references = read_text(arguments.reference)
+    if arguments.hypothesis is not None:
+        hypotheses = read_text(arguments.hypothesis)
+        named = arguments.hypothesis
+    else:
+        sources, named = read_text(arguments.source), arguments.source
+        _same_count(named, sources, arguments.reference, references)
+        hypotheses = _translate(arguments.model, sources, arguments.beam_size)
+    _same_count(named, hypotheses, arguments.reference, references)
+
+    from transformer.evaluation import bleu, chrf, ter
+
+    scores = [
+        bleu(hypotheses, references, lowercase=arguments.lowercase, tokenize=arguments.tokenize),
+        chrf(hypotheses, references),
+        ter(hypotheses, references),
+    ]
+    if arguments.format == "json":
+        print(json.dumps({score.name: {"score": score.value, "signature": score.signature} for score in scores}))
+        return
+    for score in scores:
+        print(f"{score.name} {score.value:.1f}")
+    for score in scores:
+        print(f"{score.name} signature: {score.signature}")
+
+
+def _same_count(name: str, lines: Sequence[str], reference: str, references: Sequence[str]) -> None:
+    if len(lines) != len(references):
+        raise DataError(
+            f"{name} has {len(lines)} lines, {reference} has {len(references)}: they must have line for line the same"
+        )
+
+
+def _translate(model: str, sources: Sequence[str], beam_size: int | None) -> list[str]:
+    from transformer.commands.devices import start_jax
+    from transformer.translator import Translator
+
+    start_jax()
+    return [found.text for found in Translator.load(model).translate(sources, beam_size=beam_size)]

@@ -1,0 +1,134 @@
+"""translate: lines in, lines out."""
+
+import json
+import logging
+import os
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from transformer.commands.arguments import Parser
+from transformer.commands.files import open_input, open_output, windows
+from transformer.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformer.translator import Translation
+
+log = logging.getLogger(__name__)
+
+
+def main(words: Sequence[str]) -> None:
+    arguments = _parser().parse(words)
+    _check(arguments)
+    from transformer.commands.devices import start_jax
+    from transformer.translator import WINDOW, Sampler, Translator
+
+    start_jax()
+    translator = Translator.load(arguments.model)
+    sampler = None
+    if arguments.sample:
+        sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed)
+    count, began = 0, time.perf_counter()
+    with open_input(arguments.input) as source, open_output(arguments.output) as output:
+        for lines in windows(source, WINDOW):
+            translations = translator.translate(
+                lines,
+                beam_size=arguments.beam_size,
+                length_penalty=arguments.length_penalty,
+                n_best=arguments.n_best,
+                batch_tokens=arguments.batch_tokens,
+                sampler=sampler,
+                first_line=count,
+            )
+            for number, translation in enumerate(translations, count):
+                output.write(show(translation, number, arguments.format).encode())
+            output.flush()
+            count += len(lines)
+    if not arguments.quiet:
+        log.info("%d lines in %.1f s", count, time.perf_counter() - began)
+
+
+def show(translation: "Translation", number: int, form: str) -> str:
+    """A translation as the lines of a format. `number` is that of its line, from 0."""
+    if form == "text":
+        return "".join(f"{hypothesis.text}\n" for hypothesis in translation.hypotheses)
+    if form == "nbest":  # Marian's
+        return "".join(
+            f"{number} ||| {hypothesis.text} ||| F0= {hypothesis.log_probability:.6g} ||| {hypothesis.score:.6g}\n"
+            for hypothesis in translation.hypotheses
+        )
+    fields = {
+        "line": number + 1,
+        "source": translation.source,
+        "translation": translation.text,
+        "score": translation.score,
+        "flags": translation.flags,
+    }
+    if len(translation.hypotheses) > 1:
+        fields["n_best"] = [{"translation": other.text, "score": other.score} for other in translation.hypotheses]
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def _parser() -> Parser:
+    parser = Parser("translate", "Translate lines: one line out for each line in, in the same order.")
+    parser.add_argument("--model", required=True, metavar="DIR", help="a run directory or a model directory")
+    parser.add_argument("-i", "--input", default="-", metavar="FILE", help="what to translate (default: stdin)")
+    parser.add_argument("-o", "--output", default="-", metavar="FILE", help="the translations (default: stdout)")
+    parser.add_argument(
+        "--format",
+        choices=("text", "jsonl", "nbest"),
+        default="text",
+        help="text: a line each; jsonl: an object a line with line, source, translation, score and flags;"
+        " nbest: Marian's `0 ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no line about the time on stderr")
+    search = parser.add_argument_group("search", "What is not given is as the model's config has it.")
+    search.add_argument("--beam-size", type=int, metavar="K", help="hypotheses kept open; 1: greedy")
+    search.add_argument(
+        "--length-penalty", type=float, metavar="ALPHA", help="score = log-probability / length^ALPHA (EOS counted)"
+    )
+    search.add_argument(
+        "--n-best", type=int, default=1, metavar="N", help="hypotheses of a line, best first (default: 1)"
+    )
+    search.add_argument(
+        "--batch-tokens", type=int, metavar="N", help="source positions translated at a time, padding included"
+    )
+    sampling = parser.add_argument_group("sampling", "Draw translations at random instead of searching the best.")
+    sampling.add_argument("--sample", action="store_true", help="sample; --n-best draws of a line, best first")
+    sampling.add_argument("--temperature", type=float, default=1.0, help="below 1: closer to greedy (default: 1)")
+    sampling.add_argument("--top-k", type=int, default=0, help="only the k most probable tokens; 0: all (default: 0)")
+    sampling.add_argument(
+        "--top-p", type=float, default=1.0, help="only the fewest tokens that hold this probability (default: 1)"
+    )
+    sampling.add_argument(
+        "--seed", type=int, default=1, help="with the number of the line it fixes each draw (default: 1)"
+    )
+    return parser
+
+
+def _check(arguments: Namespace) -> None:
+    """Raises UsageError for what no model could do."""
+    bounds = {
+        "beam_size": (1, 1024),
+        "length_penalty": (0, 10),
+        "n_best": (1, 1024),
+        "batch_tokens": (1, 1 << 24),
+        "temperature": (1e-6, 1e6),
+        "top_k": (0, 1 << 31),
+        "top_p": (1e-9, 1),
+        "seed": (0, (1 << 31) - 1),
+    }
+    for name, (least, most) in bounds.items():
+        value = getattr(arguments, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be from {least:g} to {most:g}")
+    if not arguments.sample and (arguments.temperature, arguments.top_k, arguments.top_p) != (1.0, 0, 1.0):
+        raise UsageError("--temperature, --top-k and --top-p go with --sample")
+    for name in ("input", "output"):
+        if not getattr(arguments, name):
+            raise UsageError(f"--{name}: the name of the file is empty; use - for std{name[:-3]}")
+    if arguments.output != "-" and os.path.exists(arguments.output) and arguments.input != "-":
+        with_input = os.path.exists(arguments.input) and os.path.samefile(arguments.input, arguments.output)
+        if with_input:
+            raise UsageError(f"--output {arguments.output}: is the input file; name another")
