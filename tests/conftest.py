@@ -4,8 +4,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from transformer.data.tokenizer import Tokenizers
+    from transformer.translator import Translator
 
 # Before JAX is imported, and for processes that a test starts too. A variable that is set already wins.
 for name, value in {
@@ -26,3 +31,37 @@ def strict_dtypes(request: pytest.FixtureRequest) -> Iterator[None]:
     lenient = re.search(r"\b(training|commands|optax)\b", request.path.read_text(encoding="utf8"))
     with jax.numpy_dtype_promotion("standard" if lenient else "strict"):
         yield
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> "Tokenizers":
+    """One for both sides, of 500 sentences."""
+    from transformer.config import Tokenizer
+    from transformer.data.clauses import clauses
+    from transformer.data.tokenizer import train_tokenizers
+
+    english, german = zip(*clauses("train", 500), strict=True)
+    return train_tokenizers(english, german, Tokenizer(vocab_size=400))
+
+
+@pytest.fixture(scope="session")
+def translator(tokenizers: "Tokenizers") -> "Translator":
+    """A model that has learnt nothing; its translations are short."""
+    import jax
+
+    from transformer.config import Decode, Model
+    from transformer.model.transformer import Transformer
+    from transformer.model_dir import Card
+    from transformer.translator import Translator
+
+    V = tokenizers.source.vocab_size
+    card = Card(
+        source="en",
+        target="de",
+        source_vocabulary=V,
+        target_vocabulary=V,
+        max_length=24,
+        model=Model(d_model=16, d_ff=32, num_heads=2, encoder_layers=1, decoder_layers=1, tie_embeddings="none"),
+        decode=Decode(beam_size=3, max_ratio=0.5, max_extra=3, batch_tokens=96),
+    )
+    return Translator(Transformer(card.model, V, V, key=jax.random.key(7)), tokenizers, card)

@@ -79,20 +79,28 @@ def test_what_has_not_changed_is_used_again(tmp_path: Path) -> None:
     assert contents(found) == expected(PAIRS)
 
 
-def test_what_has_changed_is_made_anew(tmp_path: Path) -> None:
-    directory = tmp_path / "ids"
-    prepared(directory, PAIRS)
-    median = sorted(max(map(len, pair)) for pair in expected(PAIRS))[50]
-    assert contents(prepared(directory, PAIRS[:-1])) == expected(PAIRS[:-1])
-    assert contents(prepared(directory, PAIRS[::-1])) == expected(PAIRS[::-1])
+@pytest.mark.parametrize("pairs", [PAIRS[:-1], PAIRS[::-1]])
+def test_another_corpus_is_tokenized_anew(tmp_path: Path, pairs: list[Pair]) -> None:
+    prepared(tmp_path / "ids", PAIRS)
+    assert contents(prepared(tmp_path / "ids", pairs)) == expected(pairs)
+
+
+def test_another_tokenizer_of_either_side_tokenizes_anew(tmp_path: Path) -> None:
     other = trained(70)
-    assert contents(prepared(directory, PAIRS, other)) == expected(PAIRS, other)
-    mixed = Tokenizers(TOKENIZERS.source, other.target)
-    assert contents(prepared(directory, PAIRS, mixed)) == expected(PAIRS, mixed)
-    short = [pair for pair in expected(PAIRS) if max(map(len, pair)) <= median]
+    source, target = Tokenizers(other.source, TOKENIZERS.target), Tokenizers(TOKENIZERS.source, other.target)
+    for tokenizers in (source, TOKENIZERS, target):
+        assert contents(prepared(tmp_path / "ids", PAIRS, tokenizers)) == expected(PAIRS, tokenizers)
+
+
+def test_other_limits_choose_anew(tmp_path: Path) -> None:
+    directory, ids = tmp_path / "ids", expected(PAIRS)
+    median = sorted(max(map(len, pair)) for pair in ids)[50]
+    short = [pair for pair in ids if max(map(len, pair)) <= median]
+    alike = [pair for pair in ids if max(map(len, pair)) <= 1.1 * min(map(len, pair))]
+    assert 0 < len(alike) < len(ids) > len(short) > 0
+    assert contents(prepared(directory, PAIRS)) == ids
     assert contents(prepared(directory, PAIRS, max_length=median)) == short
-    alike = [pair for pair in expected(PAIRS) if max(map(len, pair)) <= 1.1 * min(map(len, pair))]
-    assert 0 < len(alike) < len(PAIRS)
+    assert contents(prepared(directory, PAIRS)) == ids
     assert contents(prepared(directory, PAIRS, max_ratio=1.1)) == alike
 
 

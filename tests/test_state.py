@@ -119,4 +119,4 @@ def test_updates_learn(start: TrainState) -> None:
     for _ in range(60):
         state, metrics = jitted(settings())(state, batch())
         losses.append(float(metrics.losses.kl))
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < 0.7 * losses[0]

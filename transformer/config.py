@@ -16,9 +16,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Data(Section):
@@ -193,11 +191,9 @@ class Config(Section):
             if not value:
                 raise ValueError(f"{key}: missing; set it in the config or with --{key.replace('_', '-')}")
         if data.source == data.target:
-            raise ValueError(f"data.target: is {data.target!r}, the source language too")
+            raise ValueError(f"data.target: is {data.target!r}, the source language too; name another")
         if model.d_model % model.num_heads:
-            raise ValueError(
-                f"model.d_model: {model.d_model} is not divisible by model.num_heads = {model.num_heads}"
-            )
+            raise ValueError(f"model.d_model: {model.d_model} is not divisible by model.num_heads = {model.num_heads}")
         if model.positions == "sinusoidal" and model.d_model % 2:
             raise ValueError(f"model.d_model: {model.d_model} is odd; sinusoidal positions need it even")
         if model.positions == "learned" and data.max_length > model.max_positions:
@@ -233,7 +229,12 @@ class Config(Section):
         lines: list[str] = []
         for name, value in self.model_dump(mode="json").items():
             if isinstance(value, dict):
-                lines += ["", f"[{name}]", *(f"{key} = {json.dumps(item)}" for key, item in value.items())]
+                lines += ["", f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
             else:
-                lines.append(f"{name} = {json.dumps(value)}")
+                lines.append(f"{name} = {_toml(value)}")
         return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """JSON is TOML too, but for surrogate pairs and a bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

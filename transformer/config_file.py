@@ -74,9 +74,13 @@ def _explain(error: ErrorDetails) -> str:
     """One of pydantic's errors as `key = value: what is wrong and how to mend it`."""
     key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}{nearest(key, [*(setting.key for setting in settings()), *sections()])}"
+        known = [*(setting.key for setting in settings()), *sections()]
+        elsewhere = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
+        return f"unknown key {key}{nearest(key, elsewhere) or nearest(key, known)}"
     if error["type"] == "value_error":
         return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        return f"{key} = {error['input']!r}: is a section; write [{key}]"
     if error["type"] == "tuple_type":
         return f"{key} = {error['input']!r}: should be a list"
     return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

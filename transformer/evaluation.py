@@ -16,9 +16,12 @@ class Score(NamedTuple):
     signature: str
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], **options: str | bool) -> Score:
-    """BLEU (Papineni et al. 2002; Post 2018)."""
-    return _score(BLEU(**options), "BLEU", hypotheses, references)
+def bleu(
+    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
+) -> Score:
+    """BLEU (Papineni et al. 2002; Post 2018). `tokenize` is the name of one of sacreBLEU's tokenizers."""
+    # force: sacreBLEU would warn of lines that look tokenized; to judge that is up to who calls.
+    return _score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), "BLEU", hypotheses, references)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:

@@ -67,23 +67,45 @@ def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
     """The model in a model directory, or the best one of a run directory. Raises UsageError in one line."""
     directory = find_model(path)
     _check_manifest(directory)
+    card = _read_card(directory / "config.json")
+    tokenizers = Tokenizers.load(directory)
+    pieces = tokenizers.source.vocab_size, tokenizers.target.vocab_size
+    if pieces != (card.source_vocabulary, card.target_vocabulary):
+        raise UsageError(
+            f"{directory}: the tokenizers have {pieces[0]} and {pieces[1]} pieces, config.json asks for"
+            f" {card.source_vocabulary} and {card.target_vocabulary}; copy the model again"
+        )
+    return _read_parameters(directory / "model.safetensors", card), tokenizers, card
+
+
+def _read_card(path: Path) -> Card:
     try:
-        card = Card.model_validate_json((directory / "config.json").read_text(encoding="utf8"))
-        values = load_file(directory / "model.safetensors")
-    except (OSError, ValidationError, SafetensorError) as problem:
-        raise UsageError(f"{directory}: cannot be read as a model: {str(problem).splitlines()[0]}") from None
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        raise UsageError(f"{path}: {'.'.join(map(str, error['loc']))}: {error['msg']}; copy the model again") from None
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror}; copy the model again") from None
+
+
+def _read_parameters(path: Path, card: Card) -> Transformer:
+    try:
+        values = load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}; copy the model again") from None
     shape = nnx.eval_shape(
         lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
     )
     for name, expected in named(shape).items():
         if name not in values:
-            raise UsageError(f"{directory / 'model.safetensors'}: the tensor {name} is missing")
-        if values[name].shape != expected.shape:
+            raise UsageError(f"{path}: the tensor {name} is missing; copy the model again")
+        found = values[name]
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
             raise UsageError(
-                f"{directory / 'model.safetensors'}: {name} has the shape {values[name].shape},"
-                f" config.json asks for {expected.shape}"
+                f"{path}: {name} is {found.dtype} {found.shape}, config.json asks for"
+                f" {expected.dtype} {expected.shape}; copy the model again"
             )
-    return with_values(shape, values), Tokenizers.load(directory), card
+    return with_values(shape, values)
 
 
 def find_model(path: str | Path) -> Path:
@@ -100,17 +122,20 @@ def find_model(path: str | Path) -> Path:
 def _check_manifest(directory: Path) -> None:
     try:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf8"))
-        version, files = int(manifest["format"]), dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UsageError(f"{directory / 'manifest.json'}: not a manifest: {problem}") from None
-    if version > FORMAT:
-        raise UsageError(f"{directory}: model format {version}, this version reads up to {FORMAT}; install a newer one")
-    for name, entry in files.items():
+        version = int(manifest["format"])
+        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise UsageError(f"{directory / 'manifest.json'}: not a manifest: {problem}; copy the model again") from None
+    if version != FORMAT:
+        raise UsageError(
+            f"{directory / 'manifest.json'}: model format {version}, this version reads {FORMAT}; install another one"
+        )
+    for name in ("config.json", "model.safetensors", *files):
         path = directory / name
         if Path(name).name != name or not path.is_file():
-            raise UsageError(f"{path}: missing, but manifest.json has it; copy the model again")
-        if _sha256(path) != entry.get("sha256"):
-            raise UsageError(f"{path}: differs from manifest.json (sha256); copy the model again")
+            raise UsageError(f"{path}: missing, or not a file of a model; copy the model again")
+        if (path.stat().st_size, _sha256(path)) != files.get(name):
+            raise UsageError(f"{path}: differs from manifest.json (size, sha256); copy the model again")
 
 
 def _sha256(path: Path) -> str:

@@ -38,9 +38,8 @@ def score(translator: Translator, pairs: Sequence[Pair], *, first_line: int = 0)
     for length, rows, indices in group(longer, translator.card.decode.batch_tokens):
         source = fill([sources[index] for index in indices], rows, length, source_end)
         labels = fill([targets[index] for index in indices], rows, length, target_end)
-        given = fill(
-            [[translator.symbols.start, *targets[index][:-1]] for index in indices], rows, length, translator.symbols.start
-        )
+        start = translator.symbols.start
+        given = fill([[start, *targets[index][:-1]] for index in indices], rows, length, start)
         found_BT = jax.device_get(_token_log_probabilities(translator.model, source, given, labels))
         for row, index in enumerate(indices):
             values = tuple(float(x) for x in found_BT[row, : len(targets[index])])

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from transformer.config import Decode
+from transformer.config import Decode, Model
 from transformer.data.lines import one_line
 from transformer.data.segments import segments
 from transformer.data.shapes import LENGTHS, fill, group
@@ -135,7 +134,7 @@ class Translator:
         found: dict[int, tuple[Hypotheses, int]] = {}
         for length, rows, indices in group([len(part.ids) for part in parts], settings.batch_tokens):
             chosen = [parts[index] for index in indices]
-            limits = [limit(len(part.ids), settings) for part in chosen]
+            limits = [limit(len(part.ids), settings, self.card.model) for part in chosen]
             hypotheses = _translate_batch(
                 self.model,
                 fill([part.ids for part in chosen], rows, length, self.tokenizers.source.eos_id),
@@ -145,7 +144,7 @@ class Translator:
                 symbols=self.symbols,
                 beams=settings.beam_size,
                 n_best=n_best,
-                length=limit(length, settings),
+                length=limit(length, settings, self.card.model),
                 sampler=sampler,
             )
             hypotheses = jax.device_get(hypotheses)
@@ -153,15 +152,10 @@ class Translator:
                 found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
         return [found[index] for index in range(len(parts))]
 
-    def _join(
-        self, source: str, parts: Sequence[tuple[Hypotheses, int]], n_best: int, settings: Decode
-    ) -> Translation:
+    def _join(self, source: str, parts: Sequence[tuple[Hypotheses, int]], n_best: int, settings: Decode) -> Translation:
         """The translation of a line from those of its parts: texts with a space between, probabilities multiplied."""
         if not parts:
             return Translation(source, (Hypothesis("", 0.0, 0.0, ()),) * n_best, ("empty",))
-        flags = ["split"] * (len(parts) > 1)
-        if any(hypotheses.lengths[0] >= most for hypotheses, most in parts):
-            flags.append("limit")
         joined = []
         for k in range(n_best):
             ids = [[int(id) for id in hypotheses.tokens[k] if id >= 0] for hypotheses, _ in parts]
@@ -176,12 +170,20 @@ class Translator:
                     tokens=tuple(self.tokenizers.target.pieces(id for sentence in ids for id in sentence)),
                 )
             )
-        return Translation(source, tuple(sorted(joined, key=lambda x: -x.score)), tuple(flags))
+        best_first = sorted(range(n_best), key=lambda k: -joined[k].score)
+        flags = ["split"] * (len(parts) > 1)
+        if any(hypotheses.lengths[best_first[0]] >= most for hypotheses, most in parts):
+            flags.append("limit")
+        return Translation(source, tuple(joined[k] for k in best_first), tuple(flags))
 
 
-def limit(source_tokens: int, settings: Decode) -> int:
-    """The most tokens a translation may have, the end symbol counted: of the source's own length alone."""
-    return int(source_tokens * settings.max_ratio) + settings.max_extra
+def limit(source_tokens: int, settings: Decode, model: Model) -> int:
+    """The most tokens a translation may have, the end symbol counted: of the source's own length alone.
+
+    It leaves room for a token and the end, and for no more tokens than the model can place.
+    """
+    most = max(int(source_tokens * settings.max_ratio) + settings.max_extra, 2)
+    return min(most, model.max_positions) if model.positions == "learned" else most
 
 
 def _column(values: Sequence[int], rows: int) -> np.ndarray:

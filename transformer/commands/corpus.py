@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformer.commands.arguments import Parser
-from transformer.commands.files import open_output
+from transformer.commands.files import open_output, refuse_overwriting
 from transformer.data.corpus import Report, clean, open_corpus
+from transformer.data.lines import one_line
+from transformer.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +25,17 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--source", required=True, metavar="CODE", help="language code of the source")
     parser.add_argument("--target", required=True, metavar="CODE", help="language code of the target")
     arguments = parser.parse(words)
+    if arguments.source == arguments.target:
+        raise UsageError(f"--target {arguments.target}: is the source language too, and both need a file of their own")
+    corpus = open_corpus(arguments.corpus, arguments.source, arguments.target, "train")
     report = Report()
-    pairs = clean(open_corpus(arguments.corpus, arguments.source, arguments.target, "train"), report)
-    Path(arguments.prefix).parent.mkdir(parents=True, exist_ok=True)
+    pairs = clean(corpus, report)
     names = [f"{arguments.prefix}.{code}" for code in (arguments.source, arguments.target)]
+    for name in names:
+        refuse_overwriting(name, *map(str, corpus.files))
+    Path(arguments.prefix).parent.mkdir(parents=True, exist_ok=True)
     with open_output(names[0]) as source, open_output(names[1]) as target:
         for pair in pairs:
-            source.write(f"{pair.source}\n".encode())
-            target.write(f"{pair.target}\n".encode())
+            source.write(f"{one_line(pair.source)}\n".encode())
+            target.write(f"{one_line(pair.target)}\n".encode())
     log.info("%s and %s: %s", *names, report.summary())

@@ -1,15 +1,19 @@
 """The streams of the commands: what comes in, and output files that are whole or not there."""
 
+import json
 import os
 import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from transformer.data.lines import decode_line, open_bytes, read_lines
 from transformer.errors import SystemProblem, UsageError
+
+_ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # those that JSON leaves as they are
 
 
 def read_text(path: str) -> list[str]:
@@ -32,23 +36,40 @@ def open_input(path: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_output(path: str) -> Iterator[BinaryIO]:
-    """A file, or stdout for `-`. A file is put in its place when all is written; after a failure it is not there."""
+    """A file, or stdout for `-`. A file is put in its place when it is whole; after a failure nothing has changed."""
     if path == "-":
         yield sys.stdout.buffer
         return
     if Path(path).is_dir():
         raise UsageError(f"{path}: is a directory; name a file for the output")
-    unfinished = Path(f"{path}.unfinished")
+    if Path(path).exists() and not Path(path).is_file():  # /dev/null, a named pipe: not to be replaced by a file
+        with open(path, "wb") as stream:
+            yield stream
+        return
+    place = Path(os.path.realpath(path))  # a link stays one
+    unfinished = Path(f"{place}.unfinished")
     try:
-        stream = open(unfinished, "wb")
+        unfinished.touch()
     except OSError as problem:
         raise SystemProblem(f"{path}: cannot be written: {problem.strerror}") from None
     try:
-        with stream:
+        with open(unfinished, "wb") as stream:
             yield stream
-        os.replace(unfinished, path)
+        os.replace(unfinished, place)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def refuse_overwriting(output: str, *inputs: str) -> None:
+    """Raises UsageError where the output would be put in the place of what is read."""
+    for path in inputs:
+        if os.path.isfile(path) and os.path.exists(output) and os.path.samefile(path, output):
+            raise UsageError(f"{output}: is the output and an input too; name another file for the output")
+
+
+def json_line(fields: dict[str, Any]) -> str:
+    """An object as a line of JSON, readable but for characters that some programs take for a line's end."""
+    return json.dumps(fields, ensure_ascii=False).translate(_ESCAPED_BREAKS) + "\n"
 
 
 def windows(stream: BinaryIO, size: int, patience: float = 0.05) -> Iterator[list[str]]:
@@ -74,5 +95,13 @@ def _more_comes(stream: BinaryIO, patience: float) -> bool:
         return True
     if os.path.isfile(f"/dev/fd/{descriptor}"):
         return True
-    # What a buffered stream has read ahead is not seen by select.
-    return b"\n" in getattr(stream, "peek", lambda: b"\n")() or bool(select.select([descriptor], [], [], patience)[0])
+    return b"\n" in _read_ahead(stream) or bool(select.select([descriptor], [], [], patience)[0])
+
+
+def _read_ahead(stream: BinaryIO) -> bytes:
+    """What a buffered stream holds already, which select does not see."""
+    os.set_blocking(stream.fileno(), False)  # or `peek` would wait until something comes
+    try:
+        return cast(BufferedReader, stream).peek()
+    finally:
+        os.set_blocking(stream.fileno(), True)

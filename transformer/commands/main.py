@@ -20,6 +20,11 @@ COMMANDS = {
     "corpus": "write a corpus of any kind as two plain files",
 }
 
+OF_THE_ENVIRONMENT = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO,
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+
 
 def main(words: Sequence[str]) -> int:
     """Runs `COMMAND ...` and returns its exit code."""
@@ -51,10 +56,15 @@ def run(name: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
+        if problem.errno not in OF_THE_ENVIRONMENT:
             raise
         _let_go_of_stdout()
         print(f"error: cannot write {problem.filename or 'the output'}: {problem.strerror}", file=sys.stderr)
+        return 4
+    except (MemoryError, RuntimeError) as problem:
+        if isinstance(problem, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(problem):  # JAX's
+            raise
+        print("error: out of memory; lower train.batch_tokens, or --batch-tokens of translate", file=sys.stderr)
         return 4
 
 

@@ -30,10 +30,9 @@ def main(words: Sequence[str]) -> None:
     print(f"{len(corpus.train):,} pairs, {lengths.sum():,} tokens, {batches.per_epoch} updates an epoch,", end=" ")
     print(f"padding {100 * batches.padding():.1f}%")
     print("shapes (rows x tokens): " + ", ".join(f"{bucket.rows}x{bucket.target}" for bucket in buckets))
-    index = 0
     print("\nthe first pair in pieces:")
     for tokenizer, sentences in (
         (corpus.tokenizers.source, corpus.train.source),
         (corpus.tokenizers.target, corpus.train.target),
     ):
-        print("  " + " ".join(tokenizer.pieces(sentences[index].tolist())))
+        print("  " + " ".join(tokenizer.pieces(sentences[0].tolist())))

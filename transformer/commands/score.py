@@ -1,13 +1,11 @@
 """score: how probable a model finds given translations."""
 
-import json
 from collections.abc import Sequence
 from itertools import islice
 
 from transformer.commands.arguments import Parser
-from transformer.commands.files import open_output
+from transformer.commands.files import json_line, open_output, refuse_overwriting
 from transformer.data.corpus import open_pairs
-from transformer.errors import DataError
 
 PAIRS = 2048  # scored together
 
@@ -29,6 +27,7 @@ def main(words: Sequence[str]) -> None:
         help="jsonl: an object a line with line, score, tokens and token_scores (default: text)",
     )
     arguments = parser.parse(words)
+    refuse_overwriting(arguments.output, arguments.source, arguments.target)
     pairs = open_pairs(arguments.source, arguments.target)
     from transformer.commands.devices import start_jax
     from transformer.scoring import score
@@ -39,17 +38,17 @@ def main(words: Sequence[str]) -> None:
     number, remaining = 0, iter(pairs)
     with open_output(arguments.output) as output:
         while chunk := list(islice(remaining, PAIRS)):
-            for number, scored in enumerate(score(translator, chunk, first_line=number), number + 1):
-                line = f"{scored.log_probability:.6f}"
+            for scored in score(translator, chunk, first_line=number):
+                number += 1
+                line = f"{scored.log_probability:.6f}\n"
                 if arguments.format == "jsonl":
-                    line = json.dumps(
+                    line = json_line(
                         {
                             "line": number,
                             "score": scored.log_probability,
                             "tokens": scored.tokens,
                             "token_scores": scored.token_log_probabilities,
-                        },
-                        ensure_ascii=False,
+                        }
                     )
-                output.write(f"{line}\n".encode())
+                output.write(line.encode())
             output.flush()

@@ -7,7 +7,8 @@ from transformer.commands.arguments import config_parser, parse_config
 
 def main(words: Sequence[str]) -> None:
     parser = config_parser(
-        "train", "Train the model of a config, or go on training it: the same command again resumes a run that was stopped."
+        "train",
+        "Train the model of a config, or go on training it: the same command again resumes a run that was stopped.",
     )
     config = parse_config(parser, words)
     from transformer.commands.devices import start_jax

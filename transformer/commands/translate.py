@@ -1,15 +1,13 @@
 """translate: lines in, lines out."""
 
-import json
 import logging
-import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformer.commands.arguments import Parser
-from transformer.commands.files import open_input, open_output, windows
+from transformer.commands.files import json_line, open_input, open_output, refuse_overwriting, windows
 from transformer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def show(translation: "Translation", number: int, form: str) -> str:
             f"{number} ||| {hypothesis.text} ||| F0= {hypothesis.log_probability:.6g} ||| {hypothesis.score:.6g}\n"
             for hypothesis in translation.hypotheses
         )
-    fields = {
+    fields: dict[str, Any] = {
         "line": number + 1,
         "source": translation.source,
         "translation": translation.text,
@@ -67,7 +65,7 @@ def show(translation: "Translation", number: int, form: str) -> str:
     }
     if len(translation.hypotheses) > 1:
         fields["n_best"] = [{"translation": other.text, "score": other.score} for other in translation.hypotheses]
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    return json_line(fields)
 
 
 def _parser() -> Parser:
@@ -128,7 +126,4 @@ def _check(arguments: Namespace) -> None:
     for name in ("input", "output"):
         if not getattr(arguments, name):
             raise UsageError(f"--{name}: the name of the file is empty; use - for std{name[:-3]}")
-    if arguments.output != "-" and os.path.exists(arguments.output) and arguments.input != "-":
-        with_input = os.path.exists(arguments.input) and os.path.samefile(arguments.input, arguments.output)
-        if with_input:
-            raise UsageError(f"--output {arguments.output}: is the input file; name another")
+    refuse_overwriting(arguments.output, arguments.input)

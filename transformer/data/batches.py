@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from jax import Array
 from transformer.data.examples import Examples
 
 Item = TypeVar("Item")
+Numbers = TypeVar("Numbers", Array, np.ndarray)  # on the devices, or in memory
 
 PADDING = -1  # no token: the models take negative ids so
 
@@ -32,15 +33,15 @@ class Bucket(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Batch:
+class Batch(Generic[Numbers]):
     """Pairs, filled up with PADDING to the shape of their bucket."""
 
-    source: Array | np.ndarray  # int32 [B, S], each row closed by the end of sentence
-    target: Array | np.ndarray  # int32 [B, T], what the decoder is given: the start symbol first
-    labels: Array | np.ndarray  # int32 [B, T], what it is to say: the end of sentence last
+    source: Numbers  # int32 [B, S], each row closed by the end of sentence
+    target: Numbers  # int32 [B, T], what the decoder is given: the start symbol first
+    labels: Numbers  # int32 [B, T], what it is to say: the end of sentence last
 
     @property
-    def is_token(self) -> Array | np.ndarray:
+    def is_token(self) -> Any:
         """bool [B, T]: the positions that count."""
         return self.labels >= 0
 
@@ -79,29 +80,28 @@ class Batches:
         self.examples, self.buckets, self.seed = examples, buckets, seed
         longer = examples.lengths.max(axis=1)
         bounds = np.array([bucket.target for bucket in buckets])
-        lowest = [0, *bounds[:-1]]
-        self._members = [np.flatnonzero((low < longer) & (longer <= high)) for low, high in zip(lowest, bounds, strict=True)]
+        bucket_of = np.searchsorted(bounds, longer)
+        self._members = [np.flatnonzero(bucket_of == index) for index in range(len(buckets))]
         self.per_epoch = len(self._plan(0))
         self._epoch: tuple[int, list[tuple[Bucket, np.ndarray]]] = (0, self._plan(0))
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> Batch[np.ndarray]:
         """The batch of update `step`, counted from 0."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch[0]:
             self._epoch = (epoch, self._plan(epoch))
         return self._fill(*self._epoch[1][place])
 
-    def in_order(self) -> Iterator[Batch]:
+    def in_order(self) -> Iterator[Batch[np.ndarray]]:
         """Every pair once, without shuffling."""
         for bucket, members in zip(self.buckets, self._members, strict=True):
             for start in range(0, len(members), bucket.rows):
                 yield self._fill(bucket, members[start : start + bucket.rows])
 
-    def _fill(self, bucket: Bucket, indices: np.ndarray) -> Batch:
-        """The pairs of the given indices, in the shape of the bucket; rows that are left over hold no token to learn."""
-        source, target, labels = (
-            np.full((bucket.rows, length), PADDING, np.int32) for length in (bucket.source, bucket.target, bucket.target)
-        )
+    def _fill(self, bucket: Bucket, indices: np.ndarray) -> Batch[np.ndarray]:
+        """The pairs of the given indices, in the shape of the bucket; rows that are left over teach nothing."""
+        lengths = (bucket.source, bucket.target, bucket.target)
+        source, target, labels = (np.full((bucket.rows, length), PADDING, np.int32) for length in lengths)
         source[len(indices) :, 0] = self.examples.end  # no row is empty: attention needs something to look at
         target[:, 0] = self.examples.start
         for row, index in enumerate(indices):

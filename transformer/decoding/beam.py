@@ -103,11 +103,9 @@ def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidat
     return Candidates(parents_BJ, last_BJ, tokens_BJL, log_probabilities_BJ)
 
 
-def _finish(
-    finished: Hypotheses, candidates: Candidates, end: int, length: Array, length_penalty: Array
-) -> Hypotheses:
+def _finish(finished: Hypotheses, candidates: Candidates, end: int, length: Array, length_penalty: Array) -> Hypotheses:
     """The K best of the finished hypotheses and of those among the first K candidates that end now."""
-    B, K, L = finished.tokens.shape
+    B, K = finished.lengths.shape
     log_probabilities = candidates.log_probabilities_BJ[:, :K]
     lengths = jnp.broadcast_to(length, (B, K))
     scores = score(log_probabilities, lengths, length_penalty)

@@ -103,6 +103,4 @@ def feed_forward(settings: config.Model, *, dtype: jnp.dtype, key: Array) -> Fee
 
 
 def residual(settings: config.Model) -> Residual:
-    return Residual(
-        settings.d_model, settings.dropout, settings.norm_epsilon, norm_first=settings.norm == "pre"
-    )
+    return Residual(settings.d_model, settings.dropout, settings.norm_epsilon, norm_first=settings.norm == "pre")

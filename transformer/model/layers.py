@@ -17,9 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def linear(inputs: int, outputs: int, *, dtype: jnp.dtype, key: Array) -> nnx.Linear:
     """x W + b, computed in `dtype`, kept in float32, W drawn as Glorot and Bengio (2010) have it."""
-    return nnx.Linear(
-        inputs, outputs, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=nnx.Rngs(key)
-    )
+    return nnx.Linear(inputs, outputs, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=nnx.Rngs(key))
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:

@@ -3,6 +3,7 @@
 A scan compiles one layer, however many there are.
 """
 
+import operator
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ def stack(make: Callable[[Array], Layer], count: int, key: Array) -> Layer:
 
 def unstack(layers: Layer, count: int) -> list[Layer]:
     """The layers one by one."""
-    return [jax.tree.map(lambda parameter: parameter[i], layers) for i in range(count)]
+    return [jax.tree.map(operator.itemgetter(i), layers) for i in range(count)]
 
 
 def run(

@@ -62,12 +62,8 @@ class Transformer(nnx.Module):
         learned = settings.positions == "learned"
         self.source_positions = learned_positions(keys[3]) if learned else None
         self.target_positions = learned_positions(keys[4]) if learned else None
-        self.encoder = stack(
-            lambda key: EncoderLayer(settings, dtype=dtype, key=key), settings.encoder_layers, keys[5]
-        )
-        self.decoder = stack(
-            lambda key: DecoderLayer(settings, dtype=dtype, key=key), settings.decoder_layers, keys[6]
-        )
+        self.encoder = stack(lambda key: EncoderLayer(settings, dtype=dtype, key=key), settings.encoder_layers, keys[5])
+        self.decoder = stack(lambda key: DecoderLayer(settings, dtype=dtype, key=key), settings.decoder_layers, keys[6])
         # Norms before sublayers leave the sum of the residuals without one.
         before = settings.norm == "pre"
         self.encoder_norm = Norm(settings.d_model, settings.norm_epsilon) if before else None
@@ -89,7 +85,7 @@ class Transformer(nnx.Module):
         return Memory(x if self.encoder_norm is None else self.encoder_norm(x), mask)
 
     def decode(self, target: Array, memory: Memory, *, key: Array | None = None) -> Array:
-        """The target, shifted right: int [B, T], the start symbol first -> logits of what follows, float32 [B, T, V]."""
+        """The target, the start symbol first: int [B, T] -> logits of what follows each position, float32 [B, T, V]."""
         keys = split(key, 2)
         length = target.shape[1]
         mask = causal_mask(length)
@@ -128,7 +124,12 @@ class Transformer(nnx.Module):
         return self._scores(x), Cache(cache.memory, cache.memory_mask, tuple(prefixes))
 
     def _embed(
-        self, embedding: Embedding, tokens: Array, positions_T: Array, learned: nnx.Param[Array] | None, key: Array | None
+        self,
+        embedding: Embedding,
+        tokens: Array,
+        positions_T: Array,
+        learned: nnx.Param[Array] | None,
+        key: Array | None,
     ) -> Array:
         x = embedding.embed(tokens)
         places_TD = sinusoids(positions_T, x.shape[-1]) if learned is None else learned[...][positions_T]

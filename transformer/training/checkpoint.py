@@ -64,7 +64,8 @@ class Checkpoints:
                 values = self._checkpointer.load(step, shapes)
                 known = self._checkpointer.metadata(step).custom_metadata
             except (ValueError, OSError) as problem:
-                log.warning("checkpoint %d cannot be read, using the one before: %s", step, str(problem).splitlines()[0])
+                reason = str(problem).splitlines()[0]
+                log.warning("checkpoint %d cannot be read, looking for the one before: %s", step, reason)
                 continue
             return with_values(state, values), Progress(**known)
         return None

@@ -31,7 +31,7 @@ class Journal:
         kept = [line for line in _complete_lines(path) if json.loads(line)["step"] <= step]
         path.write_text("".join(line + "\n" for line in kept), encoding="utf8")
         self._exit = ExitStack()
-        self._file = self._exit.enter_context(open(path, "a", encoding="utf8"))
+        self._file = self._exit.enter_context(path.open("a", encoding="utf8"))
         self._tensorboard = self._exit.enter_context(SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1))
         self._bar: tuple[Progress, Any] | None = None
         if sys.stderr.isatty():

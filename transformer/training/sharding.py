@@ -4,17 +4,17 @@ The model knows nothing of this. One device is the mesh 1 x 1 x 1: the same code
 """
 
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from transformer import config
+from transformer.data.batches import Batch
 from transformer.errors import UsageError
 from transformer.model.parameters import name_of
-
-Tree = TypeVar("Tree")
 
 # Of each parameter, whose name ends so, which axis of the mesh splits which of its axes. Maps into heads and hidden
 # units are split by columns and maps out of them by rows (Shoeybi et al. 2019), so that only their results are summed.
@@ -60,7 +60,7 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(sharding, tree)
 
 
-def put_batch(batch: Tree, mesh: Mesh) -> Tree:
+def put_batch(batch: Batch[np.ndarray], mesh: Mesh) -> Batch[Array]:
     """The same batch of NumPy arrays of every process, as one on the devices, split by rows."""
     sharding = NamedSharding(mesh, BATCH)
     return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch)

@@ -36,7 +36,8 @@ class Metrics:
     learning_rate: Array
 
 
-Update = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Update = Callable[[TrainState, Batch[Array]], tuple[TrainState, Metrics]]
+Sums = tuple[Transformer, Losses]  # gradients and losses
 
 
 def initial_state(settings: config.Config, source_vocabulary: int, target_vocabulary: int) -> TrainState:
@@ -56,7 +57,7 @@ def make_update(settings: config.Config) -> Update:
     rate = learning_rate(settings.train)
     smoothing, decay = settings.train.label_smoothing, settings.train.ema_decay
 
-    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: Batch[Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
         losses, gradients = _gradients(state.model, batch, key, smoothing, settings.train.accumulate)
         updates, inner = transformation.update(gradients, state.optimizer, state.model)
@@ -72,7 +73,7 @@ def make_update(settings: config.Config) -> Update:
     return update
 
 
-def batch_losses(model: Transformer, batch: Batch, smoothing: float, key: Array | None = None) -> Losses:
+def batch_losses(model: Transformer, batch: Batch[Array], smoothing: float, key: Array | None = None) -> Losses:
     """The losses of a batch by teacher forcing."""
     encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
     logits_BTV = model.decode(batch.target, model.encode(batch.source, key=encode_key), key=decode_key)
@@ -80,12 +81,12 @@ def batch_losses(model: Transformer, batch: Batch, smoothing: float, key: Array 
 
 
 def _gradients(
-    model: Transformer, batch: Batch, key: Array, smoothing: float, parts: int
+    model: Transformer, batch: Batch[Array], key: Array, smoothing: float, parts: int
 ) -> tuple[Losses, Transformer]:
     """The losses of a batch and the gradients of its mean KL, computed in `parts` one after another."""
     tokens = batch.is_token.sum().astype(jnp.float32)
 
-    def mean_kl(model: Transformer, part: Batch, key: Array) -> tuple[Array, Losses]:
+    def mean_kl(model: Transformer, part: Batch[Array], key: Array) -> tuple[Array, Losses]:
         losses = batch_losses(model, part, smoothing, key)
         return losses.kl / tokens, losses
 
@@ -96,7 +97,7 @@ def _gradients(
     # Row i goes to part i % parts, so that each device of a mesh holds rows of every part.
     rows = jax.tree.map(lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add_part(total: tuple[Transformer, Losses], part: tuple[Batch, Array]) -> tuple[tuple[Transformer, Losses], None]:
+    def add_part(total: Sums, part: tuple[Batch[Array], Array]) -> tuple[Sums, None]:
         return jax.tree.map(jnp.add, total, gradient(model, *part)), None
 
     zeros = jax.tree.map(jnp.zeros_like, (model, Losses(tokens, tokens, tokens)))
@@ -106,5 +107,5 @@ def _gradients(
 
 def _average(average: Transformer, model: Transformer, step: Array, decay: float) -> Transformer:
     """Exponential moving average of the weights, faster at first so that it forgets the random start."""
-    decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, model)
+    kept = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, model)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
+from jax import Array
 
 from transformer import evaluation
 from transformer.config import Train
@@ -18,11 +19,14 @@ Metric = dict[str, float]
 
 def validate(
     model: Transformer,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch[Array]],
     translator: Translator,
     pairs: Sequence[Pair],
-) -> tuple[Metric, list[str]]:
-    """`nll` (nats a target token, by teacher forcing), `bleu` and `chrf` of greedy translations; and these."""
+) -> tuple[Metric, str]:
+    """`valid_nll` (nats a target token, by teacher forcing), `valid_bleu` and `valid_chrf` of greedy translations.
+
+    Also the first translation, to be looked at.
+    """
     sums = [_losses(model, batch) for batch in batches]
     nll, tokens = np.sum(jax.device_get(sums), axis=0)
     found = translator.translate((pair.source for pair in pairs), beam_size=1)
@@ -30,9 +34,9 @@ def validate(
     references = [pair.target for pair in pairs]
     return {
         "valid_nll": float(nll / tokens),
-        "valid_bleu": evaluation.bleu(hypotheses, references, force=True).value,
+        "valid_bleu": evaluation.bleu(hypotheses, references).value,
         "valid_chrf": evaluation.chrf(hypotheses, references).value,
-    }, hypotheses
+    }, hypotheses[0]
 
 
 def quality(metrics: Metric, settings: Train) -> float:
@@ -42,6 +46,6 @@ def quality(metrics: Metric, settings: Train) -> float:
 
 
 @jax.jit
-def _losses(model: Transformer, batch: Batch) -> tuple[jax.Array, jax.Array]:
+def _losses(model: Transformer, batch: Batch[Array]) -> tuple[Array, Array]:
     losses = batch_losses(model, batch, smoothing=0.0)
     return losses.nll, losses.tokens

@@ -1,0 +1,87 @@
+"""The probability of a given translation, by teacher forcing: what the search counted step by step is the same."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer.config import Decode, Tokenizer
+from transformer.data.clauses import clauses
+from transformer.data.corpus import Pair
+from transformer.data.tokenizer import train_tokenizers
+from transformer.errors import DataError
+from transformer.model.transformer import Transformer
+from transformer.scoring import score
+from transformer.translator import Sampler, Translator
+
+PAIRS = [Pair(*pair) for pair in clauses("test", 20)]
+LINES = [pair.source for pair in PAIRS]
+
+
+@pytest.fixture(scope="module")
+def speller(translator: Translator) -> Translator:
+    """Its pieces are little more than letters, so that most of what it says is encoded again as it was said."""
+    english, german = zip(*clauses("train", 500), strict=True)
+    tokenizers = train_tokenizers(english, german, Tokenizer(vocab_size=80, byte_fallback=False))
+    V = tokenizers.source.vocab_size
+    changes = {"source_vocabulary": V, "target_vocabulary": V, "decode": Decode(max_ratio=0.3, max_extra=0, beam_size=4)}
+    card = translator.card.model_copy(update=changes)
+    return Translator(Transformer(card.model, V, V, key=jax.random.key(3)), tokenizers, card)
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"n_best": 4}, {"sampler": Sampler(), "n_best": 4}])
+def test_the_search_and_teacher_forcing_agree(speller: Translator, options: dict[str, object]) -> None:
+    found = list(speller.translate(LINES, **options))
+    hypotheses = [(Pair(line.source, hypothesis.text), hypothesis) for line in found for hypothesis in line.hypotheses]
+    scored = score(speller, [pair for pair, _ in hypotheses])
+    same = [
+        (given, hypothesis)
+        for given, (_, hypothesis) in zip(scored, hypotheses, strict=True)
+        if given.tokens == hypothesis.tokens
+    ]
+    assert len(same) > len(hypotheses) / 4
+    for given, hypothesis in same:
+        assert given.log_probability == pytest.approx(hypothesis.log_probability, abs=1e-3)
+
+
+def test_a_score_is_the_sum_over_the_tokens_and_the_end(translator: Translator) -> None:
+    for pair, found in zip(PAIRS, score(translator, PAIRS), strict=True):
+        ids = translator.tokenizers.target.encode([pair.target])[0]
+        assert found.tokens == (*translator.tokenizers.target.pieces(ids), "</s>")
+        assert len(found.token_log_probabilities) == len(ids) + 1
+        assert found.log_probability == pytest.approx(sum(found.token_log_probabilities))
+        assert max(found.token_log_probabilities) < 0
+
+
+def test_probabilities_of_all_next_tokens_sum_to_one(translator: Translator) -> None:
+    """The chain rule by hand: without batches, without padding."""
+    pair = PAIRS[0]
+    source = [*translator.tokenizers.source.encode([pair.source])[0], translator.symbols.end]
+    target = [*translator.tokenizers.target.encode([pair.target])[0], translator.symbols.end]
+    memory = translator.model.encode(jnp.array([source]))
+    logits_TV = np.asarray(translator.model.decode(jnp.array([[translator.symbols.start, *target[:-1]]]), memory))[0]
+    by_hand = [float(row[id]) - math.log(sum(math.exp(x) for x in row)) for row, id in zip(logits_TV, target, strict=True)]
+    (found,) = score(translator, [pair])
+    assert found.token_log_probabilities == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_neighbours_do_not_matter(translator: Translator) -> None:
+    mixed = [Pair("", ""), *PAIRS, Pair("a " * 100, "b"), Pair("x", ""), *PAIRS[::-1]]
+    assert score(translator, mixed) == [score(translator, [pair])[0] for pair in mixed]
+
+
+def test_a_blank_target_is_the_end_alone(translator: Translator) -> None:
+    (found,) = score(translator, [Pair("A dog.", "")])
+    assert found.tokens == ("</s>",) and len(found.token_log_probabilities) == 1
+    assert score(translator, []) == []
+
+
+def test_what_learned_positions_cannot_place_is_refused_with_its_line(translator: Translator) -> None:
+    settings = translator.card.model.model_copy(update={"positions": "learned", "max_positions": 30})
+    V = translator.tokenizers.source.vocab_size
+    card = translator.card.model_copy(update={"model": settings})
+    learned = Translator(Transformer(settings, V, V, key=jax.random.key(1)), translator.tokenizers, card)
+    with pytest.raises(DataError, match=r"line 12 has \d+ tokens, the model can place 30"):
+        score(learned, [PAIRS[0]._replace(source="A."), Pair("a", "b " * 40)], first_line=10)

@@ -1,0 +1,165 @@
+"""Sentences in, sentences out: N for N, and what a line becomes is its own affair."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer import translator as module
+from transformer.config import Decode
+from transformer.data.clauses import clauses
+from transformer.errors import UsageError
+from transformer.translator import Sampler, Translation, Translator, limit
+
+LINES = [english for english, _ in clauses("test", 30)]
+LONG = "The dog sleeps. The man who reads the long book sees a cat, a dog and an apple. " * 2
+LINE = st.one_of(st.sampled_from([*LINES[:6], LONG, "", "  ", "\u2028"]), st.text(max_size=12))
+
+
+def translate(translator: Translator, *lines: str, **options: object) -> list[Translation]:
+    return list(translator.translate(lines, **options))
+
+
+@given(lines=st.lists(LINE, max_size=8), window=st.integers(1, 9))
+def test_a_line_gets_the_same_bits_alone_and_among_others(translator: Translator, lines: list[str], window: int) -> None:
+    """The same text, score and flags, in any place, beside any lines, in any window."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WINDOW", window)
+        together = translate(translator, *lines)
+    assert [found.source for found in together] == lines
+    assert together == [translate(translator, line)[0] for line in lines]
+
+
+def test_repeated_lines_in_full_batches_get_the_same_bits(translator: Translator) -> None:
+    once = translate(translator, *LINES)
+    assert translate(translator, *LINES[::-1], *LINES) == once[::-1] + once
+    assert len({found.text for found in once}) > 5
+
+
+@pytest.mark.parametrize("line", ["", " ", "\t \u3000", "\u2028"])
+def test_a_blank_line_stays_blank_and_the_model_is_not_asked(
+    translator: Translator, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_translate_batch", None)
+    (found,) = translate(translator, line, n_best=2)
+    assert (found.text, found.score, found.flags, len(found.hypotheses)) == ("", 0.0, ("empty",), 2)
+
+
+def test_a_beam_of_one_is_greedy(translator: Translator) -> None:
+    """Greedy is sampling at a temperature of next to nothing."""
+    greedy = translate(translator, *LINES, beam_size=1)
+    assert greedy == translate(translator, *LINES, beam_size=1, sampler=Sampler(temperature=1e-6))
+    assert greedy != translate(translator, *LINES, beam_size=3)
+
+
+def test_a_beam_finds_what_is_at_least_as_good_by_its_first_score(translator: Translator) -> None:
+    """Not line by line: a beam may lose the greedy path. But a wider one is better on the whole."""
+    scores = [sum(found.score for found in translate(translator, *LINES, beam_size=K)) for K in (1, 3, 6)]
+    assert scores == sorted(scores)
+
+
+def test_n_best_are_sorted_and_distinct_and_begin_with_the_best(translator: Translator) -> None:
+    best = translate(translator, *LINES, beam_size=4)
+    for found, alone in zip(translate(translator, *LINES, beam_size=4, n_best=4), best, strict=True):
+        scores = [hypothesis.score for hypothesis in found.hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert len({hypothesis.tokens for hypothesis in found.hypotheses}) == 4
+        assert found.score == pytest.approx(alone.score, rel=1e-5)
+
+
+def test_a_beam_finds_no_more_hypotheses_than_it_keeps(translator: Translator) -> None:
+    with pytest.raises(UsageError, match=r"n-best = 4: a beam of 3 .* raise the beam size"):
+        translator.translate(LINES, n_best=4)  # before the first line is asked for
+
+
+def test_scores_are_log_probabilities_over_lengths(translator: Translator) -> None:
+    for penalty in (0.0, 0.6, 1.0):
+        for found in translate(translator, *LINES[:5], LONG, length_penalty=penalty, n_best=2):
+            for hypothesis in found.hypotheses:
+                expected = hypothesis.log_probability / len(hypothesis.tokens) ** penalty
+                assert hypothesis.score == pytest.approx(expected, rel=1e-5)
+                assert hypothesis.log_probability < 0
+
+
+def test_each_hypothesis_ends_and_has_no_other_control_symbol(translator: Translator) -> None:
+    for found in translate(translator, *LINES, n_best=3):
+        for hypothesis in found.hypotheses:
+            assert hypothesis.tokens[-1] == "</s>"
+            assert not {"</s>", "<s>", "<pad>", "<unk>"} & set(hypothesis.tokens[:-1])
+
+
+def test_a_line_too_long_is_done_in_parts(translator: Translator) -> None:
+    sentences = ["The man who reads the long book sees a cat.", "An apple falls and the dog sleeps and sleeps."]
+    (whole,) = translate(translator, " ".join(sentences), n_best=2)
+    parts = translate(translator, *sentences, n_best=2)
+    assert "split" in whole.flags and not any("split" in part.flags for part in parts)
+    assert whole.hypotheses[0].tokens == parts[0].hypotheses[0].tokens + parts[1].hypotheses[0].tokens
+    assert whole.text == f"{parts[0].text} {parts[1].text}".strip()
+    assert whole.hypotheses[0].log_probability == pytest.approx(sum(x.hypotheses[0].log_probability for x in parts))
+
+
+def test_the_limit_is_kept_and_told(translator: Translator) -> None:
+    told = 0
+    for found in translate(translator, *LINES):
+        tokens = len(translator.tokenizers.source.encode([found.source])[0]) + 1
+        most = limit(tokens, translator.card.decode, translator.card.model)
+        assert len(found.hypotheses[0].tokens) <= most
+        assert ("limit" in found.flags) == (len(found.hypotheses[0].tokens) == most)
+        told += "limit" in found.flags
+    assert 0 < told < len(LINES)
+
+
+def test_the_limit_is_told_of_the_best_sample(translator: Translator) -> None:
+    for found in translate(translator, *LINES, sampler=Sampler(), n_best=4):
+        tokens = len(translator.tokenizers.source.encode([found.source])[0]) + 1
+        most = limit(tokens, translator.card.decode, translator.card.model)
+        assert ("limit" in found.flags) == (len(found.hypotheses[0].tokens) == most)
+
+
+def test_the_limit_leaves_room_for_a_token_and_stays_in_the_models_reach(translator: Translator) -> None:
+    model = translator.card.model
+    none = Decode(max_ratio=0.01, max_extra=0)
+    assert limit(5, none, model) == 2
+    assert limit(500, Decode(max_ratio=2, max_extra=20), model) == 1020
+    learned = model.model_copy(update={"positions": "learned", "max_positions": 30})
+    assert limit(500, Decode(max_ratio=2, max_extra=20), learned) == 30
+    card = translator.card.model_copy(update={"decode": none})
+    for found in translate(Translator(translator.model, translator.tokenizers, card), *LINES, beam_size=3, n_best=3):
+        assert all(hypothesis.score > -1e9 and len(hypothesis.tokens) <= 2 for hypothesis in found.hypotheses)
+
+
+def test_samples_follow_seed_and_line_and_nothing_else(translator: Translator) -> None:
+    sampler = Sampler(seed=5)
+    drawn = translate(translator, *LINES, sampler=sampler, n_best=2)
+    assert drawn == translate(translator, *LINES, sampler=sampler, n_best=2)
+    assert drawn[10:] == translate(translator, *LINES[10:], sampler=sampler, n_best=2, first_line=10)
+    assert drawn[7] == translate(translator, *["x"] * 7, LINES[7], "y", sampler=sampler, n_best=2)[7]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WINDOW", 4)
+        assert drawn == translate(translator, *LINES, sampler=sampler, n_best=2)
+    assert drawn != translate(translator, *LINES, sampler=replace(sampler, seed=6), n_best=2)
+    same = translate(translator, *[LINES[0]] * 8, sampler=sampler)
+    assert len({found.text for found in same}) > 4
+
+
+def test_samples_are_shown_best_first(translator: Translator) -> None:
+    for found in translate(translator, *LINES, sampler=Sampler(), n_best=5):
+        assert all(one.score >= other.score for one, other in pairwise(found.hypotheses))
+
+
+def test_lines_are_taken_as_they_come(translator: Translator) -> None:
+    """A window is translated before the next is read."""
+    read = []
+
+    def lines() -> Iterator[str]:
+        for line in LINES[:5]:
+            read.append(line)
+            yield line
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WINDOW", 2)
+        next(translator.translate(lines()))
+    assert len(read) == 2
