@@ -60,8 +60,8 @@ def translator(tokenizers: "Tokenizers") -> "Translator":
         target="de",
         source_vocabulary=V,
         target_vocabulary=V,
-        max_length=24,
+        max_length=64,
         model=Model(d_model=16, d_ff=32, num_heads=2, encoder_layers=1, decoder_layers=1, tie_embeddings="none"),
-        decode=Decode(beam_size=3, max_ratio=0.5, max_extra=3, batch_tokens=96),
+        decode=Decode(beam_size=3, max_ratio=0.5, max_extra=3, batch_tokens=256),
     )
     return Translator(Transformer(card.model, V, V, key=jax.random.key(7)), tokenizers, card)

@@ -53,7 +53,11 @@ def refused_text(file: Path, text: str) -> str:
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(file: Path) -> None:
     file.write_text(BASE + "[train]\nsteps = 7\nkeep = 5\n", encoding="utf8")
     config = parsed(file, "--train.steps", "9")
-    assert (config.train.steps, config.train.keep, config.train.log_every) == (9, 5, Config.model_fields["train"].default.log_every)
+    assert (config.train.steps, config.train.keep, config.train.log_every) == (
+        9,
+        5,
+        Config.model_fields["train"].default.log_every,
+    )
 
 
 def test_a_flag_may_open_a_section_that_the_file_lacks(file: Path) -> None:
@@ -171,8 +175,14 @@ def test_files_that_are_no_config_are_named(file: Path, tmp_path: Path) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_a_config_written_and_read_is_the_same(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    values = {"run_dir": name, "seed": 3, "data": {"source": "en", "target": "no", "train": [name, "b"], "valid": ["b"]}}
-    config = Config.model_validate(values | {"train": {"learning_rate": 1e-7, "clip_norm": 0}, "model": {"remat": True}})
+    values = {
+        "run_dir": name,
+        "seed": 3,
+        "data": {"source": "en", "target": "no", "train": [name, "b"], "valid": ["b"]},
+    }
+    config = Config.model_validate(
+        values | {"train": {"learning_rate": 1e-7, "clip_norm": 0}, "model": {"remat": True}}
+    )
     path = tmp_path_factory.mktemp("config") / "config.toml"
     path.write_text(config.to_toml(), encoding="utf8", newline="")
     assert load(path) == config

@@ -13,7 +13,7 @@ CHARACTERS = st.sampled_from([*"ab .,;!?\"'–、。", " ", " ", "ö", "😀", "
 
 
 def by_character(texts: Sequence[str]) -> list[list[int]]:
-    """A tokenizer of which nothing is lost: a character, a token; white space at the ends is none, as in SentencePiece."""
+    """A tokenizer of which nothing is lost: a character, a token; white space around is none."""
     return [[ord(character) for character in text.strip()] for text in texts]
 
 

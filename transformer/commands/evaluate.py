@@ -28,6 +28,8 @@ def main(words: Sequence[str]) -> None:
         raise UsageError("evaluate: give either --model DIR with --source FILE, or --hypothesis FILE")
     if arguments.model is not None and arguments.source is None:
         raise UsageError("evaluate: --model needs --source FILE to translate")
+    if arguments.beam_size is not None and arguments.beam_size < 1:
+        raise UsageError(f"--beam-size {arguments.beam_size}: must be at least 1")
     references = read_text(arguments.reference)
     if arguments.hypothesis is not None:
         hypotheses = read_text(arguments.hypothesis)

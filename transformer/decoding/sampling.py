@@ -97,7 +97,7 @@ def generate(
         gained_BK = jnp.take_along_axis(next_BKV, chosen_BK[..., None], axis=-1)[..., 0]
         shown_BK = jnp.where(state.is_open, chosen_BK, -1)
         log_probabilities = state.found.log_probabilities + jnp.where(state.is_open, gained_BK, 0.0)
-        lengths = state.found.lengths + state.is_open
+        lengths = state.found.lengths + state.is_open.astype(jnp.int32)
         tokens = jax.lax.dynamic_update_slice(state.found.tokens, shown_BK[..., None], (0, 0, state.position))
         return SampleState(
             position=state.position + 1,

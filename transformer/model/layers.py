@@ -96,6 +96,6 @@ def sinusoids(positions_T: Array, width: int) -> Array:
     Wave lengths grow geometrically from 2 pi to 10000 x 2 pi over the width. The paper interleaves sines and cosines;
     halves are the same up to a fixed order of the columns, and are what Marian and Hugging Face have.
     """
-    frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(0, width, 2) / width)
+    frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(0, width, 2, dtype=jnp.float32) / width)
     angles = positions_T[:, None].astype(jnp.float32) * frequencies[None, :]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

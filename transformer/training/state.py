@@ -68,7 +68,7 @@ def make_update(settings: config.Config) -> Update:
             average=None if state.average is None else _average(state.average, model, state.step, decay),
             optimizer=inner,
         )
-        return new, Metrics(losses, optax.global_norm(gradients), rate(state.step))
+        return new, Metrics(losses, optax.tree.norm(gradients), rate(state.step))
 
     return update
 

@@ -1,0 +1,388 @@
+"""The commands, through the doors that users take: exit codes, one line for a failure, formats to the letter."""
+
+import gzip
+import io
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import pytest
+
+from transformer.commands import main as door
+from transformer.model_dir import load_model
+
+ROOT = Path(__file__).parents[1]
+SMALL = """
+run_dir = "{run}"
+[data]
+source = "en"
+target = "de"
+train = ["builtin:clauses:train:200"]
+valid = ["builtin:clauses:valid:20"]
+max_length = 64
+buckets = 1
+[tokenizer]
+vocab_size = 400
+[model]
+d_model = 16
+d_ff = 32
+num_heads = 2
+encoder_layers = 1
+decoder_layers = 1
+[train]
+steps = 4
+batch_tokens = 512
+warmup_steps = 2
+log_every = 1
+eval_every = 2
+save_every = 2
+[decode]
+beam_size = 2
+max_ratio = 0.5
+max_extra = 4
+batch_tokens = 128
+"""
+NASTY = b"A dog.\r\n\xff\xfe dog\n\nA \xe2\x80\xa8 B \xc2\x85 C\x0c\x00D\n  \n\tx ||| y\nThe man sleeps"
+COUNT = NASTY.count(b"\n") + 1
+
+
+class Result(NamedTuple):
+    code: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_stays_where_it_is() -> None:
+    assert jax.config.jax_compilation_cache_dir, "the tests' own, not the user's"
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four updates."""
+    run = tmp_path_factory.mktemp("runs") / "small"
+    config = run.parent / "small.toml"
+    config.write_text(SMALL.format(run=run), encoding="utf8")
+    assert door.main(["train", str(config)]) == 0
+    return run
+
+
+class Caller:
+    """Runs a command in this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[bytes], patch: pytest.MonkeyPatch):
+        self.capture, self.patch = capture, patch
+
+    def __call__(self, *words: object, stdin: bytes = b"") -> Result:
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        self.capture.readouterr()
+        code = door.main([str(word) for word in words])
+        out, err = self.capture.readouterr()
+        return Result(code, out, err.decode())
+
+    def fails(self, code: int, *words: object, stdin: bytes = b"") -> str:
+        """The line that this failure gives; nothing goes to stdout."""
+        result = self(*words, stdin=stdin)
+        assert (result.code, result.out) == (code, b"")
+        assert re.fullmatch(r"error: [^\n]+\n", result.err)
+        return result.err
+
+
+@pytest.fixture
+def call(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Caller:
+    return Caller(capsysbinary, monkeypatch)
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_what_it_should(run_dir: Path) -> None:
+    assert {path.name for path in run_dir.iterdir()} >= {
+        "config.toml",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "model",
+    }
+    assert any((run_dir / "tensorboard").iterdir())
+    assert {"2", "4"} <= {path.name for path in (run_dir / "checkpoints").iterdir()}
+    assert {path.name for path in (run_dir / "model").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.spm", "manifest.json"
+    }  # fmt: skip
+    load_model(run_dir)
+
+
+def test_metrics_have_each_step_once(run_dir: Path) -> None:
+    metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in metrics if "loss" in entry] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in metrics if "valid_nll" in entry] == [2, 4]
+    assert {"nll", "learning_rate", "tokens_per_second"} <= metrics[0].keys()
+
+
+def test_a_finished_run_stays_as_it_is_when_called_again(run_dir: Path, call: Caller) -> None:
+    """With its own resolved config."""
+    before = (run_dir / "metrics.jsonl").read_bytes(), (run_dir / "config.toml").read_bytes()
+    assert call("train", run_dir / "config.toml").code == 0
+    assert ((run_dir / "metrics.jsonl").read_bytes(), (run_dir / "config.toml").read_bytes()) == before
+
+
+# Translate
+
+
+def translated(call: Caller, run_dir: Path, *flags: object, stdin: bytes = NASTY) -> bytes:
+    result = call("translate", "--model", run_dir, "--quiet", *flags, stdin=stdin)
+    assert (result.code, result.err) == (0, "")
+    return result.out
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "nbest"])
+def test_nasty_lines_in_as_many_lines_out(call: Caller, run_dir: Path, form: str) -> None:
+    out = translated(call, run_dir, "--format", form)
+    assert out.count(b"\n") == COUNT == len(out.decode().splitlines())
+    assert out.endswith(b"\n")
+    assert translated(call, run_dir, "--format", form, stdin=NASTY + b"\n") == out
+    assert translated(call, run_dir, "--format", form, stdin=b"") == b""
+
+
+def test_the_formats_say_the_same_to_the_letter(call: Caller, run_dir: Path) -> None:
+    texts = translated(call, run_dir).decode().splitlines()
+    objects = [json.loads(line) for line in translated(call, run_dir, "--format", "jsonl").splitlines()]
+    assert [sorted(entry) for entry in objects] == [["flags", "line", "score", "source", "translation"]] * COUNT
+    assert [entry["line"] for entry in objects] == list(range(1, COUNT + 1))
+    assert [entry["translation"] for entry in objects] == texts
+    assert objects[3]["source"] == "A \u2028 B \x85 C\x0c\0D"
+    assert [entry["flags"] for entry in objects if not entry["translation"]][:2] == [["empty"], ["empty"]]
+    marian = re.compile(r"(\d+) \|\|\| (.*) \|\|\| F0= (-?[\d.e-]+) \|\|\| (-?[\d.e-]+)")
+    found = [marian.fullmatch(line) for line in translated(call, run_dir, "--format", "nbest").decode().splitlines()]
+    assert [int(match[1]) for match in found] == list(range(COUNT))
+    assert [match[2] for match in found] == texts
+    assert [float(match[4]) for match in found] == pytest.approx([entry["score"] for entry in objects], rel=1e-5)
+
+
+def test_n_best_gives_n_a_line_best_first(call: Caller, run_dir: Path) -> None:
+    lines = translated(call, run_dir, "--format", "nbest", "--n-best", 2).decode().splitlines()
+    assert [line.split(" ||| ")[0] for line in lines] == [str(n // 2) for n in range(2 * COUNT)]
+    assert len(translated(call, run_dir, "--n-best", 2).splitlines()) == 2 * COUNT
+    for line in translated(call, run_dir, "--format", "jsonl", "--n-best", 2).splitlines():
+        entry = json.loads(line)
+        assert len(entry["n_best"]) == 2
+        assert entry["n_best"][0] == {"translation": entry["translation"], "score": entry["score"]}
+        assert entry["n_best"][0]["score"] >= entry["n_best"][1]["score"]
+
+
+def test_sampling_follows_the_seed(call: Caller, run_dir: Path) -> None:
+    one, same, other = (translated(call, run_dir, "--sample", "--seed", seed) for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_files_in_and_out_are_as_streams(call: Caller, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(NASTY)
+    out = translated(call, run_dir, "-i", tmp_path / "in", "-o", tmp_path / "out", stdin=b"")
+    assert out == b""
+    assert (tmp_path / "out").read_bytes() == translated(call, run_dir)
+
+
+def test_after_a_failure_there_is_no_output(call: Caller, run_dir: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "in.gz"
+    packed.write_bytes(gzip.compress(NASTY * 300)[:-20])
+    assert "in.gz: cannot be read to its end" in call.fails(
+        3, "translate", "--model", run_dir, "-i", packed, "-o", tmp_path / "out", "--beam-size", 1
+    )
+    assert os.listdir(tmp_path) == ["in.gz"]
+
+
+# Failures
+
+
+def test_wrong_use_of_translate(call: Caller, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(NASTY)
+    model = ["translate", "--model", run_dir]
+    assert f"{tmp_path}: no model here" in call.fails(2, "translate", "--model", tmp_path)
+    assert "--model" in call.fails(2, "translate")
+    assert "did you mean --beam-size?" in call.fails(2, *model, "--beam-sise", 3)
+    assert "'text', 'jsonl', 'nbest'" in call.fails(2, *model, "--format", "xml")
+    assert "--beam-size 0: must be from 1 to 1024" in call.fails(2, *model, "--beam-size", 0)
+    assert "--top-p 0.0: must be" in call.fails(2, *model, "--sample", "--top-p", 0)
+    assert "go with --sample" in call.fails(2, *model, "--top-k", 3)
+    assert "n-best = 3: a beam of 2" in call.fails(2, *model, "--n-best", 3, stdin=b"a\n")
+    assert "in2: no such file" in call.fails(3, *model, "-i", tmp_path / "in2")
+    assert "the output and an input too" in call.fails(2, *model, "-i", tmp_path / "in", "-o", tmp_path / "in")
+    missing = tmp_path / "none" / "out"
+    assert f"{missing}: cannot be written: No such file" in call.fails(4, *model, "-i", tmp_path / "in", "-o", missing)
+    assert (tmp_path / "in").read_bytes() == NASTY
+
+
+def test_wrong_use_of_train_and_prepare(call: Caller, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(SMALL.format(run=tmp_path / "run"), encoding="utf8")
+    for name in ("train", "prepare"):
+        assert "none.toml: no such config file" in call.fails(2, name, tmp_path / "none.toml")
+        assert "did you mean --train.steps?" in call.fails(2, name, config, "--train.stepz", 3)
+        assert "train.schedule = 'x': input should be 'inverse_sqrt'" in call.fails(
+            2, name, config, "--train.schedule=x"
+        )
+        assert f"{tmp_path / 'x'}.en: no such file" in call.fails(3, name, config, "--data.train", tmp_path / "x")
+    config.write_text("run_dir = ", encoding="utf8")
+    assert "run.toml: not valid TOML" in call.fails(2, "train", config)
+    config.write_text(SMALL.format(run="r") + "beamsize = 2\n", encoding="utf8")
+    assert "unknown key decode.beamsize; did you mean decode.beam_size?" in call.fails(2, "train", config)
+
+
+def test_an_unequal_corpus_is_told_with_both_counts(call: Caller, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(SMALL.format(run=tmp_path / "run"), encoding="utf8")
+    (tmp_path / "x.en").write_text("a\nb\n")
+    (tmp_path / "x.de").write_text("a\nb\nc\n")
+    text = call.fails(3, "train", config, "--data.train", tmp_path / "x")
+    assert "x.en has 2 lines" in text and "x.de has 3" in text
+
+
+def test_a_run_directory_that_cannot_be(call: Caller, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(SMALL.format(run=tmp_path / "run.toml" / "run"), encoding="utf8")
+    for name, code in (("train", 2), ("prepare", 4)):
+        assert str(tmp_path / "run.toml") in call.fails(code, name, config)
+
+
+def test_commands_that_are_none(call: Caller) -> None:
+    assert "trian: no such command; did you mean train?" in call.fails(2, "trian")
+    assert call().code == 2
+    shown = call("--help")
+    assert shown.code == 0
+    assert all(f"  {name}" in shown.out.decode() for name in door.COMMANDS)
+
+
+@pytest.mark.parametrize("name", door.COMMANDS)
+def test_every_command_explains_itself(call: Caller, name: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        call(name, "--help")
+    assert not end.value.code
+
+
+def test_out_of_memory_is_no_bug(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformer.commands import corpus
+
+    def failing(problem: Exception) -> None:
+        def main(words: list[str]) -> None:
+            raise problem
+
+        monkeypatch.setattr(corpus, "main", main)
+
+    for problem in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nMore")):
+        failing(problem)
+        assert "out of memory; lower train.batch_tokens" in call.fails(4, "corpus")
+    failing(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        call("corpus")
+
+
+# The other commands
+
+
+def test_corpus_writes_two_files(call: Caller, tmp_path: Path) -> None:
+    assert call("corpus", "builtin:clauses:test:7", tmp_path / "a" / "x", "--source", "en", "--target", "de").code == 0
+    assert [(tmp_path / "a" / f"x.{code}").read_bytes().count(b"\n") for code in ("en", "de")] == [7, 7]
+    table = tmp_path / "t.jsonl"
+    table.write_text('{"en": "a\\nb", "de": "c\\u2028\\rd"}\n{"en": "e", "de": "f"}\n')
+    assert call("corpus", table, tmp_path / "y", "--source", "en", "--target", "de").code == 0
+    assert (tmp_path / "y.en").read_bytes() == b"a b\ne\n"
+    assert (tmp_path / "y.de").read_bytes() == b"c  d\nf\n"
+
+
+def test_corpus_refuses_what_it_cannot_do(call: Caller, tmp_path: Path) -> None:
+    for code in ("en", "de"):
+        (tmp_path / f"x.{code}").write_text("a\n \n")
+    prefix = tmp_path / "x"
+    assert "an input too" in call.fails(2, "corpus", prefix, prefix, "--source", "en", "--target", "de")
+    assert "source language too" in call.fails(2, "corpus", prefix, tmp_path / "y", "--source", "en", "--target", "en")
+    assert str(tmp_path / "x.en") in call.fails(
+        4, "corpus", "builtin:clauses", tmp_path / "x.en" / "y", "--source", "en", "--target", "de"
+    )
+    assert (tmp_path / "x.en").read_text() == "a\n \n"
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, call: Caller) -> tuple[Path, Path]:
+    """The test sentences, source and target."""
+    assert call("corpus", "builtin:clauses:test:12", tmp_path / "t", "--source", "en", "--target", "de").code == 0
+    return tmp_path / "t.en", tmp_path / "t.de"
+
+
+def test_score_prints_a_number_a_line(call: Caller, run_dir: Path, pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["score", "--model", run_dir, "--source", pairs[0], "--target", pairs[1]]
+    numbers = [float(line) for line in call(*words).out.splitlines()]
+    assert len(numbers) == 12 and max(numbers) < 0
+    objects = [json.loads(line) for line in call(*words, "--format", "jsonl").out.splitlines()]
+    assert [entry["line"] for entry in objects] == list(range(1, 13))
+    assert [entry["score"] for entry in objects] == pytest.approx(numbers, abs=1e-5)
+    for entry in objects:
+        assert entry["tokens"][-1] == "</s>" and len(entry["tokens"]) == len(entry["token_scores"])
+        assert sum(entry["token_scores"]) == pytest.approx(entry["score"])
+    assert call(*words, "-o", tmp_path / "scores").out == b""
+    assert (tmp_path / "scores").read_text().count("\n") == 12
+    assert "an input too" in call.fails(2, *words, "-o", pairs[1])
+    (tmp_path / "short").write_text("a\n")
+    assert "t.en has 12 lines" in call.fails(3, *words[:5], "--target", tmp_path / "short")
+
+
+def test_evaluate_scores_a_file_or_a_model(
+    call: Caller, run_dir: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    translated(call, run_dir, "-i", pairs[0], "-o", tmp_path / "hyp")
+    by_file = call("evaluate", "--hypothesis", tmp_path / "hyp", "--reference", pairs[1])
+    by_model = call("evaluate", "--model", run_dir, "--source", pairs[0], "--reference", pairs[1])
+    assert by_file.out == by_model.out
+    lines = by_file.out.decode().splitlines()
+    assert [re.fullmatch(r"(\w+) [\d.]+", line)[1] for line in lines[:3]] == ["BLEU", "chrF", "TER"]
+    assert all("version:" in line for line in lines[3:])
+    perfect = call("evaluate", "--hypothesis", pairs[1], "--reference", pairs[1], "--format", "json")
+    assert json.loads(perfect.out)["BLEU"]["score"] == pytest.approx(100)
+
+
+def test_evaluate_refuses_what_it_cannot_score(
+    call: Caller, run_dir: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "short").write_text("a\n")
+    reference = ["--reference", pairs[1]]
+    text = call.fails(3, "evaluate", "--hypothesis", tmp_path / "short", *reference)
+    assert "short has 1 lines" in text and "t.de has 12" in text
+    assert "short has 1 lines" in call.fails(
+        3, "evaluate", "--model", run_dir, "--source", tmp_path / "short", *reference
+    )
+    assert "give either" in call.fails(2, "evaluate", *reference)
+    assert "needs --source" in call.fails(2, "evaluate", "--model", run_dir, *reference)
+    assert "no such file" in call.fails(3, "evaluate", "--hypothesis", tmp_path / "none", *reference)
+    beam = call.fails(2, "evaluate", "--model", run_dir, "--source", pairs[0], *reference, "--beam-size", 0)
+    assert "--beam-size 0" in beam
+
+
+def test_prepare_reports_the_corpus(call: Caller, run_dir: Path, tmp_path: Path) -> None:
+    result = call("prepare", run_dir / "config.toml", "--run-dir", tmp_path / "run")
+    assert result.code == 0
+    assert b"200 pairs" in result.out and b"the first pair in pieces" in result.out
+    assert (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.spm").exists()
+    assert not (tmp_path / "run" / "model").exists()
+
+
+# Through a real pipe
+
+
+def test_a_line_is_answered_before_the_next_is_written_and_a_reader_may_leave(run_dir: Path) -> None:
+    command = [sys.executable, str(ROOT / "translate.py"), "--model", str(run_dir), "--quiet"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, cwd=ROOT) as process:
+        for line in (b"A dog sleeps.\n", b"\n", b"The man sleeps.\n"):
+            process.stdin.write(line)
+            assert select.select([process.stdout], [], [], 120)[0], "no answer"
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdout.close()
+        process.stdin.write(b"A cat sleeps.\n" * 3)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141

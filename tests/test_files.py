@@ -1,0 +1,130 @@
+"""The streams of the commands: output files that are whole or not there, windows that do not keep anybody waiting."""
+
+import gzip
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer.commands.files import json_line, open_output, read_text, refuse_overwriting, windows
+from transformer.errors import DataError, SystemProblem, UsageError
+
+CONTENT = b"one\r\ntwo\xff\n\nfour"
+LINES = ["one", "two\ufffd", "", "four"]
+
+
+def test_a_file_is_read_as_lines_packed_or_not(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(CONTENT)
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(CONTENT))
+    assert read_text(str(tmp_path / "plain")) == read_text(str(tmp_path / "packed.gz")) == LINES
+    with pytest.raises(DataError, match="none: no such file"):
+        read_text(str(tmp_path / "none"))
+
+
+def test_an_output_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with open_output(str(path)) as stream:
+        stream.write(b"x\n")
+        assert not path.exists()
+    assert path.read_bytes() == b"x\n"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("before", [None, b"old\n"])
+def test_a_failure_changes_nothing(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "out"
+    if before is not None:
+        path.write_bytes(before)
+    with pytest.raises(KeyboardInterrupt), open_output(str(path)) as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_link_stays_a_link_and_its_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    with open_output(str(tmp_path / "link")) as stream:
+        stream.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As /dev/null, which root could replace."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()))
+    reader.start()
+    with open_output(str(path)) as stream:
+        stream.write(b"x\n")
+    reader.join()
+    assert found == [b"x\n"] and path.is_fifo()
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemProblem, match=f"{tmp_path / 'none' / 'out'}: cannot be written"):
+        open_output(str(tmp_path / "none" / "out")).__enter__()
+    with pytest.raises(UsageError, match="is a directory"):
+        open_output(str(tmp_path)).__enter__()
+
+
+def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.touch()
+    (tmp_path / "link").symlink_to("in")
+    for output in (path, tmp_path / "link", tmp_path / ".." / tmp_path.name / "in"):
+        with pytest.raises(UsageError, match="is the output and an input too"):
+            refuse_overwriting(str(output), "-", str(path))
+    refuse_overwriting(str(tmp_path / "out"), str(path), "-")
+    refuse_overwriting("-", "-", str(path))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_json_is_one_line_for_everybody(text: str) -> None:
+    line = json_line({"text": text})
+    assert len(line.splitlines()) == 1 and line.endswith("\n")
+    assert json.loads(line) == {"text": text}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_windows_of_a_file_are_full(tmp_path: Path, size: int) -> None:
+    (tmp_path / "in").write_bytes(CONTENT)
+    expected = [LINES[start : start + size] for start in range(0, len(LINES), size)]
+    assert list(windows(io.BytesIO(CONTENT), size, patience=0)) == expected
+    with open(tmp_path / "in", "rb") as stream:
+        assert list(windows(stream, size, patience=0)) == expected
+
+
+def test_lines_of_a_pipe_come_as_soon_as_they_are_written() -> None:
+    """Each is answered before the next is written; and what came together goes together."""
+    descriptor, writer = os.pipe()
+    with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
+        found = windows(stream, 10, patience=0.001)
+        for line in ("a", "b", ""):
+            pipe.write(f"{line}\n".encode())
+            assert next(found) == [line]
+        pipe.write(b"c\nd\ne\nhalf")
+        assert next(found) == ["c", "d", "e"]
+        assert os.get_blocking(descriptor)
+        pipe.write(b" a line\n")
+        assert next(found) == ["half a line"]
+        pipe.write(b"no end")
+        pipe.close()
+        assert list(found) == [["no end"]]
+
+
+def test_a_slow_writer_of_many_lines_is_given_a_moment() -> None:
+    descriptor, writer = os.pipe()
+    with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
+        found = windows(stream, 2, patience=5)
+        pipe.write(b"a\n")
+        threading.Timer(0.05, lambda: pipe.write(b"b\n")).start()
+        assert next(found) == ["a", "b"]
