@@ -25,7 +25,7 @@ source = "en"
 target = "de"
 train = ["builtin:clauses:train:200"]
 valid = ["builtin:clauses:valid:20"]
-max_length = 64
+max_length = 128
 buckets = 1
 [tokenizer]
 vocab_size = 400
