@@ -35,8 +35,8 @@ class Data(Section):
     """tokens a side, end of sentence included; longer pairs are left out, and counted"""
     max_ratio: Annotated[float, Field(ge=1)] = 9.0
     """tokens of the longer side over those of the shorter; pairs beyond it are left out, and counted"""
-    buckets: Annotated[int, Field(ge=1, le=64)] = 8
-    """shapes of training batches: more waste less padding and compile longer"""
+    buckets: Annotated[int, Field(ge=1, le=64)] = 10
+    """shapes of training batches: more of them waste less on padding, and take longer to compile"""
 
 
 class Tokenizer(Section):

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -145,7 +145,8 @@ class Translator:
                 beams=settings.beam_size,
                 n_best=n_best,
                 length=limit(length, settings, self.card.model),
-                sampler=sampler,
+                seed=0 if sampler is None else sampler.seed,
+                sampler=sampler and replace(sampler, seed=0),  # a program serves every seed
             )
             hypotheses = jax.device_get(hypotheses)
             for row, index in enumerate(indices):
@@ -203,6 +204,7 @@ def _translate_batch(
     beams: int,
     n_best: int,
     length: int,
+    seed: Array,
     sampler: Sampler | None,
 ) -> Hypotheses:
     if sampler is None and beams > 1:
@@ -213,7 +215,7 @@ def _translate_batch(
         )  # fmt: skip
     choose = most_probable
     if sampler is not None:
-        key = jax.random.key(sampler.seed)
+        key = jax.random.key(seed)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
         choose = Sampling(keys, sampler.temperature, sampler.top_k, sampler.top_p)
     cache = model.start(source, beams=n_best, length=length)

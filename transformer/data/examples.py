@@ -1,9 +1,6 @@
 """The ids of a corpus, computed once: memory-mapped files with offsets, used again when nothing changed."""
 
 import hashlib
-import json
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from transformer.config import Data
+from transformer.data import manifest
 from transformer.data.corpus import Corpus, Pair, Report, clean
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import DataError
@@ -64,11 +62,10 @@ def prepare_examples(
         f"{settings.max_length} {settings.max_ratio}",
     ]
     digest = hashlib.sha256("\n".join(described).encode()).hexdigest()
-    manifest = directory / "manifest.json"
-    if not manifest.exists() or json.loads(manifest.read_text())["digest"] != digest:
+    known = manifest.is_made(directory, digest)
+    if known is None:
         report = _write(directory, corpora, tokenizers, settings)
-        manifest.write_text(json.dumps({"digest": digest, "report": report.summary(), "pairs": report.kept}))
-    known = json.loads(manifest.read_text())
+        known = manifest.finish(directory, digest, report=report.summary(), pairs=report.kept)
     if not known["pairs"]:
         names = ", ".join(corpus.name for corpus in corpora)
         raise DataError(f"{names}: no pair of sentences is left to use; {known['report']}")
@@ -83,8 +80,7 @@ def prepare_examples(
 
 def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> Report:
     """Tokenizes the corpora into a fresh `directory`, a few thousand pairs at a time."""
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
+    manifest.begin(directory)
     report = Report()
     lengths: dict[str, list[int]] = {"source": [0], "target": [0]}
     with open(directory / "source.ids", "wb") as source_file, open(directory / "target.ids", "wb") as target_file:

@@ -1,13 +1,13 @@
 """From the corpora of a config to ids, once: what was done for the same corpora and settings is used again."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from transformer.config import Config
+from transformer.data import manifest
 from transformer.data.corpus import Corpus, Pair, Report, clean, open_corpora
 from transformer.data.examples import Examples, prepare_examples
 from transformer.data.tokenizer import Tokenizers, load_tokenizers, train_tokenizers
@@ -46,15 +46,12 @@ def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> T
         return load_tokenizers(config.tokenizer.models)
     described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.digest() for corpus in corpora)])
     digest = hashlib.sha256(described.encode()).hexdigest()
-    manifest = directory / "manifest.json"
-    if not manifest.exists() or json.loads(manifest.read_text())["digest"] != digest:
+    if not manifest.is_made(directory, digest):
         log.info("training the tokenizer")
         sources = (pair.source for corpus in corpora for pair in clean(corpus, Report()))
         targets = (pair.target for corpus in corpora for pair in clean(corpus, Report()))
         tokenizers = train_tokenizers(sources, targets, config.tokenizer)
-        directory.mkdir(parents=True, exist_ok=True)
-        for leftover in directory.iterdir():
-            leftover.unlink()
+        manifest.begin(directory)
         tokenizers.save(directory)
-        manifest.write_text(json.dumps({"digest": digest}))
+        manifest.finish(directory, digest)
     return Tokenizers.load(directory)

@@ -15,7 +15,7 @@ from transformer.model.table import parameter_table
 from transformer.model_dir import Card, save_model
 from transformer.training.checkpoint import Checkpoints, Progress
 from transformer.training.log import Journal, Meter
-from transformer.training.run_dir import open_run
+from transformer.training.run_dir import check_run, write_config
 from transformer.training.sharding import make_mesh, put_batch, shardings
 from transformer.training.signals import Stop, stop_on_signal
 from transformer.training.state import Metrics, TrainState, Update, initial_state, make_update
@@ -41,8 +41,10 @@ def train(config: Config) -> None:
     Raises the errors of errors.py; Preempted or Interrupted, after saving, when a signal asked to stop.
     """
     mesh = make_mesh(config.mesh)
-    open_run(config)
-    run = _plan(config, prepare(config, config.directory / "data"), mesh)
+    check_run(config)
+    corpus = prepare(config, config.directory / "data")
+    write_config(config)
+    run = _plan(config, corpus, mesh)
     state, update = _start(run)
     log.info("%s", parameter_table(state.model))
     with (

@@ -9,15 +9,12 @@ from transformer.errors import UsageError
 FIXED = ("seed", "data", "tokenizer", "model")  # what a run is made of: it cannot go on with others
 
 
-def open_run(config: Config) -> None:
-    """Makes the run directory and writes the config into it.
-
-    Raises UsageError where it cannot be made, or holds a run that this config cannot continue.
-    """
+def check_run(config: Config) -> None:
+    """Raises UsageError where the run directory cannot be made, or holds a run that this config cannot continue."""
     path = config.directory / "config.toml"
     if path.exists():
-        before, now = _fixed(config_file.load(path)), _fixed(config)
-        for key, value in now.items():
+        before = _fixed(config_file.load(path))
+        for key, value in _fixed(config).items():
             if before[key] != value:
                 raise UsageError(
                     f"{config.run_dir}: {key} was {before[key]!r} in this run and is {value!r} now;"
@@ -25,9 +22,13 @@ def open_run(config: Config) -> None:
                 )
     try:
         config.directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.to_toml(), encoding="utf8")
     except OSError as problem:
-        raise UsageError(f"run_dir = {config.run_dir}: cannot be written: {problem.strerror}") from None
+        raise UsageError(f"run_dir = {config.run_dir}: cannot be made: {problem.strerror}") from None
+
+
+def write_config(config: Config) -> None:
+    """The resolved config, for whoever wants to run it again. From now on the run directory is of this run."""
+    (config.directory / "config.toml").write_text(config.to_toml(), encoding="utf8")
 
 
 def _fixed(config: Config) -> dict[str, Any]:
