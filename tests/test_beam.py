@@ -1,7 +1,6 @@
 """Beam search equals brute force and a reference of a few lines, over random toys that see the whole prefix."""
 
 import math
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -10,36 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from toys import CODES, Toy, extended, toy_step
 
 from transformer.decoding.beam import beam_search
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 
-V, L, CODES = 7, 5, 997
+V, L = 7, 5
 START, END, NEVER = 0, 1, 2
 SYMBOLS = Symbols(START, END, (NEVER, 6))
 TEXT = (3, 4, 5)
 Found = list[tuple[tuple[int, ...], float, float]]  # tokens, log-probability, score
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Toy:
-    """A cache that holds a random model: the logits stand in a table at a code of the whole prefix."""
-
-    logits: Array  # [B, CODES, V]
-    prefix: Array  # [B, K], the code of each hypothesis' prefix
-
-    def reorder(self, parents_BK: Array) -> "Toy":
-        return replace(self, prefix=jnp.take_along_axis(self.prefix, parents_BK, axis=1))
-
-
-def extended(code: Array | int, token: Array | int) -> Array | int:
-    return (code * 31 + token + 5) % CODES
-
-
-def toy_step(tokens: Array, cache: Toy, position: Array) -> tuple[Array, Toy]:
-    prefix = extended(cache.prefix, tokens)
-    return jax.vmap(lambda logits, codes: logits[codes])(cache.logits, prefix), replace(cache, prefix=prefix)
 
 
 @partial(jax.jit, static_argnames=("beams", "n_best"))

@@ -1,6 +1,5 @@
 """Generation: greedy is the argmax, draws follow the distribution and the sentence's own key."""
 
-from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -8,35 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from toys import CODES, Toy, extended, toy_step
 
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 from transformer.decoding.sampling import Sampling, generate, most_probable
 
-V, L, CODES = 7, 11, 997
+V, L = 7, 11
 START, END, NEVER = 0, 1, 2
 SYMBOLS = Symbols(START, END, (NEVER,))
 NOTHING = [START, NEVER]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Toy:
-    """A cache that holds a random model: the logits stand in a table at a code of the whole prefix."""
-
-    logits: Array  # [B, CODES, V]
-    prefix: Array  # [B, K], the code of each hypothesis' prefix
-
-    def reorder(self, parents_BK: Array) -> "Toy":
-        return replace(self, prefix=jnp.take_along_axis(self.prefix, parents_BK, axis=1))
-
-
-def extended(code: Array | int, token: Array | int) -> Array | int:
-    return (code * 31 + token + 5) % CODES
-
-
-def toy_step(tokens: Array, cache: Toy, position: Array) -> tuple[Array, Toy]:
-    prefix = extended(cache.prefix, tokens)
-    return jax.vmap(lambda logits, codes: logits[codes])(cache.logits, prefix), replace(cache, prefix=prefix)
 
 
 def random_logits(seed: int, sentences: int) -> np.ndarray:

@@ -41,17 +41,6 @@ def beam_search(
     `limits` is the most tokens of each sentence, the end symbol counted, and at most L = `length`: at the limit only
     the end symbol may follow. What is found for a sentence does not depend on the other sentences.
     """
-    B = limits_B.shape[0]
-    no_tokens = jnp.full((B, beams, length), -1, jnp.int32)
-    nothing = jnp.full((B, beams), -jnp.inf)
-    initial = BeamState(
-        position=jnp.zeros((), jnp.int32),
-        tokens=no_tokens,
-        # All K hypotheses begin alike: only the first may be continued, or all would stay alike.
-        log_probabilities=nothing.at[:, 0].set(0.0),
-        cache=cache,
-        finished=Hypotheses(no_tokens, jnp.zeros((B, beams), jnp.int32), nothing, nothing),
-    )
 
     def some_are_open(state: BeamState[AnyCache]) -> Array:
         return (state.position < length) & jnp.any(state.log_probabilities > -jnp.inf)
@@ -79,7 +68,7 @@ def beam_search(
             finished=finished,
         )
 
-    found = jax.lax.while_loop(some_are_open, search, initial).finished
+    found = jax.lax.while_loop(some_are_open, search, _start(cache, limits_B.shape[0], beams, length)).finished
     return jax.tree.map(lambda x: x[:, :n_best], found)
 
 
@@ -91,6 +80,14 @@ class Candidates:
     last_BJ: Array
     tokens_BJL: Array
     log_probabilities_BJ: Array
+
+
+def _start(cache: AnyCache, sentences: int, beams: int, length: int) -> BeamState[AnyCache]:
+    """One open hypothesis a sentence, empty: K alike would be continued alike and stay so."""
+    tokens = jnp.full((sentences, beams, length), -1, jnp.int32)
+    nothing = jnp.full((sentences, beams), -jnp.inf)
+    finished = Hypotheses(tokens, jnp.zeros((sentences, beams), jnp.int32), nothing, nothing)
+    return BeamState(jnp.zeros((), jnp.int32), tokens, nothing.at[:, 0].set(0.0), cache, finished)
 
 
 def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidates:

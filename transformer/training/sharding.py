@@ -54,7 +54,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
             raise ValueError(f"no rule of sharding for the parameter {name} of shape {array.shape}")
         axes = (None, *rule) if STACKED.search(name) else tuple(rule)
         # An axis that the devices do not divide, such as that of an odd vocabulary, stays whole.
-        fitting = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(axes, array.shape)]  # noqa: B905
+        sizes = zip(axes, array.shape, strict=False)
+        fitting = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in sizes]
         return NamedSharding(mesh, PartitionSpec(*fitting))
 
     return jax.tree_util.tree_map_with_path(sharding, tree)
