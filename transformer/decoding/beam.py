@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from transformer.decoding.hypotheses import AnyCache, Hypotheses, Step, Symbols, next_log_probabilities, score
+from transformer.decoding.top import top_k
 
 
 @jax.tree_util.register_dataclass
@@ -93,7 +94,7 @@ def _start(cache: AnyCache, sentences: int, beams: int, length: int) -> BeamStat
 def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidates:
     B, K, V = next_BKV.shape
     total_BKV = state.log_probabilities[:, :, None] + next_BKV
-    log_probabilities_BJ, index_BJ = jax.lax.top_k(total_BKV.reshape(B, K * V), 2 * K)
+    log_probabilities_BJ, index_BJ = top_k(total_BKV.reshape(B, K * V), 2 * K)
     parents_BJ, last_BJ = index_BJ // V, index_BJ % V
     tokens_BJL = jnp.take_along_axis(state.tokens, parents_BJ[:, :, None], axis=1)
     tokens_BJL = jax.lax.dynamic_update_slice(tokens_BJL, last_BJ[:, :, None], (0, 0, state.position))
