@@ -141,7 +141,7 @@ class Train(Section):
 
 
 class Decode(Section):
-    """How translations are searched, in validation and by default in translate."""
+    """How translate searches by default; validation is greedy."""
 
     beam_size: Annotated[int, Field(ge=1, le=1024)] = 5
     """K: hypotheses kept open; 1: greedy"""

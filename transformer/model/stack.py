@@ -39,7 +39,7 @@ def run(
         return apply(layer, x, key), None
 
     keys = None if key is None else jax.random.split(key, count)
-    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, (layers, keys), unroll=1)[0]
+    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, (layers, keys))[0]
 
 
 def split(key: Array | None, count: int) -> list[Array | None]:
