@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from transformer.model.layers import Embedding, FeedForward, Norm, Residual, dropout, linear, sinusoids
+from transformer.model.layers import Embedding, FeedForward, Linear, Norm, Residual, dropout, sinusoids
 
 FLOAT32 = jnp.dtype(jnp.float32)
 erf = np.vectorize(math.erf)
@@ -56,7 +56,7 @@ def test_feed_forward(activation: str) -> None:
 
 
 def test_linear_starts_as_glorot_and_bengio_have_it() -> None:
-    layer = linear(31, 67, dtype=FLOAT32, key=jax.random.key(0))
+    layer = Linear(31, 67, dtype=FLOAT32, key=jax.random.key(0))
     bound = math.sqrt(6 / (31 + 67))
     kernel = np.asarray(layer.kernel[...])
     assert 0.97 * bound < np.abs(kernel).max() <= bound

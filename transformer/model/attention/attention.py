@@ -16,7 +16,7 @@ from flax import nnx
 from jax import Array
 
 from transformer.model.attention.scores import scaled_dot
-from transformer.model.layers import dropout, linear
+from transformer.model.layers import Linear, dropout
 
 
 @jax.tree_util.register_dataclass
@@ -46,10 +46,10 @@ class Attention(nnx.Module):
         self.num_heads = num_heads
         self.dropout_rate = dropout_rate
         keys = jax.random.split(key, 4)
-        self.query = linear(width, width, dtype=dtype, key=keys[0])
-        self.key = linear(width, width, dtype=dtype, key=keys[1])
-        self.value = linear(width, width, dtype=dtype, key=keys[2])
-        self.out = linear(width, width, dtype=dtype, key=keys[3])
+        self.query = Linear(width, width, dtype=dtype, key=keys[0])
+        self.key = Linear(width, width, dtype=dtype, key=keys[1])
+        self.value = Linear(width, width, dtype=dtype, key=keys[2])
+        self.out = Linear(width, width, dtype=dtype, key=keys[3])
 
     def project(self, x: Array) -> KeysValues:
         """[B, S, D] -> its keys and values."""
