@@ -9,7 +9,7 @@ import pytest
 from jax import Array
 
 from transformer.model.attention.attention import Attention, KeysValues, attend
-from transformer.model.attention.masks import causal_mask, padding_mask, prefix_mask
+from transformer.model.attention.masks import beam_mask, causal_mask, padding_mask
 from transformer.model.attention.scores import scaled_dot
 
 B, T, S, H, D = 2, 3, 5, 3, 21
@@ -66,7 +66,10 @@ def test_masks_combine_by_addition() -> None:
 def test_masks() -> None:
     inf = np.inf
     np.testing.assert_array_equal(causal_mask(3)[0, 0], [[0, -inf, -inf], [0, 0, -inf], [0, 0, 0]])
-    np.testing.assert_array_equal(prefix_mask(jnp.array([2, 0]), 3)[0, 0], [[0, 0, 0], [0, -inf, -inf]])
+    # Two hypotheses at position 1: the first has taken over token 0 of the second, the second is its own.
+    writers = jnp.array([[[1, 0, 0], [1, 1, 0]]])
+    shown = [[-inf, 0, -inf, 0, -inf, -inf], [-inf, -inf, -inf, 0, 0, -inf]]
+    np.testing.assert_array_equal(beam_mask(writers, jnp.array(1))[0, 0], shown)
     np.testing.assert_array_equal(padding_mask(IS_TOKEN)[:, 0, 0], [[0] * 5, [0, 0, -inf, -inf, -inf]])
     assert padding_mask(IS_TOKEN).shape == (B, 1, 1, S)
     assert causal_mask(3).shape == (1, 1, 3, 3)

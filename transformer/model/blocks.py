@@ -9,7 +9,6 @@ from jax import Array
 
 from transformer import config
 from transformer.model.attention.attention import Attention, KeysValues
-from transformer.model.attention.masks import prefix_mask
 from transformer.model.layers import FeedForward, Residual
 from transformer.model.stack import split
 
@@ -70,23 +69,22 @@ class DecoderLayer(nnx.Module):
         return self.feed_forward_residual(x, self.feed_forward, keys[4])
 
     def step(
-        self, x: Array, prefix: KeysValues, memory: KeysValues, memory_mask: Array, position: Array
+        self, x: Array, prefix: KeysValues, mask: Array, memory: KeysValues, memory_mask: Array, position: Array
     ) -> tuple[Array, KeysValues]:
-        """One position of each hypothesis: [B, K, D] -> [B, K, D], and the prefix with that position filled in."""
-        B, K, L = prefix.keys.shape[:3]
+        """One position of each hypothesis: [B, K, D] -> [B, K, D], and the prefix with that position filled in.
+
+        Once encoded, all hypotheses of a sentence look at one memory and at one store of what any of them has written;
+        the beam takes the place of the target positions, and the mask [B, 1, K, K x L] shows each its own words.
+        """
 
         def look_back(x: Array) -> Array:
             nonlocal prefix
-            place = (0, 0, position, 0, 0)
-            new = jax.tree.map(lambda entry: entry[:, :, None], self.self_attention.project(x))
-            prefix = jax.tree.map(lambda old, entry: jax.lax.dynamic_update_slice(old, entry, place), prefix, new)
-            # Each hypothesis looks at its own prefix: the beam joins the batch.
-            rows = jax.tree.map(lambda entry: entry.reshape(B * K, L, *entry.shape[3:]), prefix)
-            mask = prefix_mask(position[None], L)
-            return self.self_attention(x.reshape(B * K, 1, -1), rows, mask).reshape(x.shape)
+            new = self.self_attention.project(x)
+            prefix = jax.tree.map(lambda old, entry: old.at[:, :, position].set(entry), prefix, new)
+            written = jax.tree.map(lambda entry: entry.reshape(len(x), -1, *entry.shape[3:]), prefix)
+            return self.self_attention(x, written, mask)
 
         def look_across(x: Array) -> Array:
-            # All hypotheses look at one memory: the beam takes the place of the target positions.
             return self.cross_attention(x, memory, memory_mask)
 
         x = self.self_attention_residual(x, look_back, None)

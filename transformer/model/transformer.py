@@ -9,7 +9,7 @@ A model holds parameters and nothing else. What changes from call to call is an 
 position, and the key of dropout (`key=None`: no dropout). Layers of one kind are stacked along a first axis N.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import jax
@@ -19,7 +19,7 @@ from jax import Array
 
 from transformer import config
 from transformer.model.attention.attention import KeysValues
-from transformer.model.attention.masks import causal_mask, padding_mask
+from transformer.model.attention.masks import beam_mask, causal_mask, padding_mask
 from transformer.model.blocks import DecoderLayer, EncoderLayer, Memory
 from transformer.model.layers import Embedding, Norm, dropout, sinusoids
 from transformer.model.stack import run, split, stack, unstack
@@ -33,12 +33,14 @@ class Cache:
     memory: tuple[KeysValues, ...]  # of the source: [B, S, H, D of a head], shared by the hypotheses of a sentence
     memory_mask: Array  # [B, 1, 1, S]
     prefix: tuple[KeysValues, ...]  # of the target so far: [B, K, L, H, D of a head], filled up to the position
+    writers: Array  # int [B, K, L], the place in the beam from which each token of a hypothesis was written
 
     def reorder(self, parents_BK: Array) -> Self:
-        """The cache in which hypothesis k of each sentence continues what was hypothesis parents[k]."""
-        index = parents_BK[:, :, None, None, None]
-        prefix = jax.tree.map(lambda x: jnp.take_along_axis(x, index, axis=1), self.prefix)
-        return type(self)(self.memory, self.memory_mask, prefix)
+        """The cache in which hypothesis k of each sentence continues what was hypothesis parents[k].
+
+        Keys and values stay where they were written, and a mask finds them: to move them all took half of a step.
+        """
+        return replace(self, writers=jnp.take_along_axis(self.writers, parents_BK[:, :, None], axis=1))
 
 
 class Transformer(nnx.Module):
@@ -111,17 +113,20 @@ class Transformer(nnx.Module):
             memory=tuple(layer.cross_attention.project(memory.states) for layer in layers),
             memory_mask=memory.mask,
             prefix=tuple(KeysValues(empty, empty) for _ in layers),
+            writers=jnp.zeros((B, beams, length), jnp.int32),
         )
 
     def step(self, tokens: Array, cache: Cache, position: Array) -> tuple[Array, Cache]:
         """int [B, K] at `position` (int []) -> logits of what follows, float32 [B, K, V], and the cache."""
         x = self._embed(self._target_table, tokens, position[None], self.target_positions, None)
+        writers_BKL = cache.writers.at[:, :, position].set(jnp.arange(tokens.shape[1])[None, :])
+        mask = beam_mask(writers_BKL, position)
         prefixes = []
         layers = unstack(self.decoder, self.settings.decoder_layers)
         for layer, prefix, memory in zip(layers, cache.prefix, cache.memory, strict=True):
-            x, prefix = layer.step(x, prefix, memory, cache.memory_mask, position)
+            x, prefix = layer.step(x, prefix, mask, memory, cache.memory_mask, position)
             prefixes.append(prefix)
-        return self._scores(x), Cache(cache.memory, cache.memory_mask, tuple(prefixes))
+        return self._scores(x), replace(cache, prefix=tuple(prefixes), writers=writers_BKL)
 
     def _embed(
         self,
