@@ -8,13 +8,14 @@ RUN := runs/demo
 # Python compiles a module when it is first imported: a third less time than all of them at the installation.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-long lint clean
 
 help:
-	@echo 'make demo    train on the built-in corpus, translate unseen sentences, measure: five minutes'
-	@echo 'make test    lint, then every test (PYTEST_FLAGS=... for pytest)'
-	@echo 'make lint    style, format and types'
-	@echo 'make clean   remove .venv, caches and $(RUN)'
+	@echo 'make demo        train on the built-in corpus, translate unseen sentences, measure: five minutes'
+	@echo 'make test        lint, then every test (PYTEST_FLAGS=... for pytest)'
+	@echo 'make test-long   the tests of reliability with large numbers: an hour'
+	@echo 'make lint        style, format and types'
+	@echo 'make clean       remove .venv, caches and $(RUN)'
 
 demo: .venv/.installed
 	$(BIN)/python train.py configs/demo.toml
@@ -28,6 +29,9 @@ demo: .venv/.installed
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-long: .venv/.installed
+	$(BIN)/python -m pytest -m long --durations=0 $(PYTEST_FLAGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check

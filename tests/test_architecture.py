@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "transformer").rglob("*.py"))
 TIERS = (
-    {"config", "config_file", "errors"},
+    {"config", "config_file", "errors", "checksums"},
     {"data", "model", "decoding"},
     {"training", "translator", "scoring", "model_dir", "evaluation"},
     {"inspection", "interop", "serving"},

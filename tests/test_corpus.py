@@ -9,7 +9,17 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from transformer.data.corpus import Corpus, Pair, Report, clean, open_corpora, open_corpus
+from transformer.data.corpus import (
+    LONGEST_TEXT,
+    Corpus,
+    Outcome,
+    Pair,
+    Report,
+    clean,
+    clean_lines,
+    open_corpora,
+    open_corpus,
+)
 from transformer.errors import DataError, UsageError
 
 PAIRS = [
@@ -103,8 +113,8 @@ def test_datasets_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
     corpus = opened(f"hf:{folder}:train")
     assert list(corpus) == list(corpus) == PAIRS
     assert list(opened(f"hf:{folder}:default:train[1:3]")) == PAIRS[1:3]
-    assert corpus.digest() == opened(f"hf:{folder}:default:train").digest()
-    assert corpus.digest() != opened(f"hf:{folder}:train[1:3]").digest()
+    assert corpus.digest == opened(f"hf:{folder}:default:train").digest
+    assert corpus.digest != opened(f"hf:{folder}:train[1:3]").digest
     with pytest.raises(DataError, match=r"no column 'fr'"):
         open_corpus(f"hf:{folder}:train", "fr", "de", "train")
 
@@ -177,21 +187,21 @@ def test_bad_tables_are_refused_when_opened(tmp_path: Path) -> None:
 
 def test_a_digest_follows_the_content_alone(tmp_path: Path) -> None:
     prefix = write_prefix(tmp_path)
-    digest = opened(prefix).digest()
+    digest = opened(prefix).digest
     (tmp_path / "other").mkdir()
-    assert opened(write_prefix(tmp_path / "other")).digest() == digest
+    assert opened(write_prefix(tmp_path / "other")).digest == digest
     content = (tmp_path / "train.de").read_bytes()
     (tmp_path / "train.de").write_bytes(content[:-2] + b"y\n")
-    assert opened(prefix).digest() != digest
+    assert opened(prefix).digest != digest
     swapped = open_corpus(str(tmp_path / "other" / "train"), "de", "en", "train")
-    assert swapped.digest() != digest
+    assert swapped.digest != digest
 
 
 def test_the_builtin_corpus() -> None:
     assert len(list(opened("builtin:clauses:valid"))) == 500
     train = list(opened("builtin:clauses:train:50"))
     assert list(open_corpus("builtin:clauses:train:50", "de", "en", "valid")) == [Pair(*pair[::-1]) for pair in train]
-    assert opened("builtin:clauses:test:5").digest() == opened("builtin:clauses:test:5").digest()
+    assert opened("builtin:clauses:test:5").digest == opened("builtin:clauses:test:5").digest
     default = open_corpora(["builtin:clauses", "builtin:clauses:test"], "en", "de", "test")
     assert list(default[0]) == list(default[1]) != list(opened("builtin:clauses:valid"))
 
@@ -252,6 +262,50 @@ def test_clean_strips_and_counts_by_reason() -> None:
     assert report.left_out == {"empty source": 1, "empty target": 1, "invalid UTF-8": 1}
     assert dict(report.lines) == {"empty source": [2], "empty target": [3], "invalid UTF-8": [4]}
     assert (report.read, report.kept) == (4, 1)
+
+
+WHITE = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+CONTROLS = [chr(code) for code in (*range(1, 32), *range(127, 160)) if chr(code) not in WHITE]
+
+
+@pytest.mark.parametrize("mark", WHITE, ids=ascii)
+def test_tabs_and_line_breaks_within_a_text_are_white_space(mark: str) -> None:
+    pairs = [Pair(f"{mark}a{mark}b", f"c{mark}{mark}"), Pair(mark, "x"), Pair("x", mark)]
+    report = Report()
+    assert list(clean(pairs, report)) == [Pair(f"a{mark}b", "c")]
+    assert report.left_out == {"empty source": 1, "empty target": 1}
+
+
+def test_texts_with_control_characters_are_left_out_and_counted() -> None:
+    assert len(CONTROLS) == 65 - 1 - 9  # of C0, DEL and C1: but NUL, and those of WHITE
+    pairs = [pair for mark in ["\0", *CONTROLS] for pair in (Pair(f"a{mark}", "b"), Pair("a", "b"), Pair("a", mark))]
+    report = Report()
+    assert set(clean(pairs, report)) == {Pair("a", "b")}
+    assert report.left_out == {"with NUL": 2, "with control characters": 2 * len(CONTROLS)}
+    assert report.lines == {"with NUL": [1, 3], "with control characters": [4, 6, 7, 9, 10]}
+
+
+@pytest.mark.parametrize("sign", ["a", "ä", "語", "😀"])
+def test_texts_of_more_than_a_million_bytes_are_left_out_and_counted(sign: str) -> None:
+    most = sign * (LONGEST_TEXT // len(sign.encode()))
+    report = Report()
+    assert list(clean([Pair(most, most), Pair(most + sign, "x"), Pair("x", most + sign)], report)) == [Pair(most, most)]
+    assert report.summary().endswith("left out: 2 longer than 1,000,000 bytes (lines 2, 3)")
+
+
+def test_lines_are_numbered_as_in_the_corpus() -> None:
+    pairs = [Pair("", "x"), Pair("a", "b"), Pair("\0", "x"), Pair(" c", "d")]
+    assert list(clean_lines(pairs, Report())) == [(2, Pair("a", "b")), (4, Pair("c", "d"))]
+
+
+@pytest.mark.parametrize(("read", "kept", "limit"), [(100, 71, 0.29), (100, 70, 0.3), (100, 93, 0.07), (3, 3, 0)])
+def test_as_many_may_be_left_out_as_the_setting_says(read: int, kept: int, limit: float) -> None:
+    Outcome("toy", read, kept, "kept some").check(limit)
+    if kept < read:
+        with pytest.raises(DataError, match=r"^toy: kept some; that is .*%, more than data\.max_left_out = [\d.]+:"):
+            Outcome("toy", read, kept - 1, "kept some").check(limit)
+    with pytest.raises(DataError, match=r"^toy: no pair of sentences is left to use; kept none$"):
+        Outcome("toy", read, 0, "kept none").check(1)
 
 
 def test_a_summary_says_how_many_why_and_where() -> None:

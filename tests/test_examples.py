@@ -32,7 +32,8 @@ def corpus(pairs: list[Pair], name: str = "toy") -> Corpus:
 
 
 def prepared(directory: Path, pairs: list[Pair], tokenizers: Tokenizers = TOKENIZERS, **settings: object) -> Examples:
-    return prepare_examples(directory, [corpus(pairs)], tokenizers, Data.model_validate(settings))[0]
+    chosen = Data.model_validate({"max_left_out": 1, **settings})
+    return prepare_examples(directory, [corpus(pairs)], tokenizers, chosen)[0]
 
 
 def contents(found: Examples) -> list[tuple[list[int], list[int]]]:
@@ -71,11 +72,11 @@ def test_corpora_follow_each_other_in_parts_of_any_size(tmp_path: Path, monkeypa
 
 def test_what_has_not_changed_is_used_again(tmp_path: Path) -> None:
     directory = tmp_path / "ids"
-    _, report = prepare_examples(directory, [corpus(PAIRS)], TOKENIZERS, Data())
+    _, outcomes = prepare_examples(directory, [corpus(PAIRS)], TOKENIZERS, Data())
     before = times(directory)
     found, again = prepare_examples(directory, [corpus(list(PAIRS))], trained(90), Data(buckets=3))
     assert times(directory) == before
-    assert again == report
+    assert again == outcomes
     assert contents(found) == expected(PAIRS)
 
 
@@ -107,17 +108,63 @@ def test_other_limits_choose_anew(tmp_path: Path) -> None:
 def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     long, short = Pair(PAIRS[0].source * 9, PAIRS[0].target * 9), Pair(PAIRS[0].source * 2, "A")
     pairs = [PAIRS[0], Pair(" ", "a"), PAIRS[1], long, Pair("a", ""), short, Pair("a\ud800", "a"), long, PAIRS[2]]
+    pairs += [Pair("\u200b", "a"), Pair("a", "\ufeff \u200b")]  # the tokenizer makes nothing of them
     limit = len(expected([long])[0][0]) - 1
-    found, report = prepare_examples(tmp_path / "ids", [corpus(pairs)], TOKENIZERS, Data(max_length=limit, max_ratio=3))
+    settings = Data(max_length=limit, max_ratio=3, max_left_out=1)
+    found, [outcome] = prepare_examples(tmp_path / "ids", [corpus(pairs)], TOKENIZERS, settings)
     assert contents(found) == expected(PAIRS[:3])
-    assert report.startswith("kept 3 of 9 pairs; left out: 2 longer than")
+    assert (outcome.read, outcome.kept) == (11, 3)
+    assert outcome.summary.startswith("kept 3 of 11 pairs; left out: 2 ")
     for reason in (
-        "1 empty source (line 2)",
-        "1 empty target (line 5)",
+        f"2 longer than {limit} tokens (lines 4, 8)",
+        "2 empty source (lines 2, 10)",
+        "2 empty target (lines 5, 11)",
         "1 invalid UTF-8 (line 7)",
-        "1 one side over 3 times",
+        "1 one side over 3 times as long as the other (line 6)",
     ):
-        assert reason in report
+        assert reason in outcome.summary
+
+
+def test_each_corpus_is_counted_by_itself(tmp_path: Path) -> None:
+    corpora = [corpus([*PAIRS[:9], Pair("", "a")], "one"), corpus([Pair("", "a"), *PAIRS[:5]], "other")]
+    _, outcomes = prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data(max_left_out=0.2))
+    assert [(outcome.name, outcome.summary) for outcome in outcomes] == [
+        ("one", "kept 9 of 10 pairs; left out: 1 empty source (line 10)"),
+        ("other", "kept 5 of 6 pairs; left out: 1 empty source (line 1)"),
+    ]
+    with pytest.raises(DataError, match=r"^other: kept 5 of 6 .* is 16\.7%, more than data\.max_left_out = 0\.1:"):
+        prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data())  # also of what is there already
+
+
+def test_many_too_long_pairs_are_told_with_the_limit_that_would_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    longest = [max(len(source), len(target)) for source, target in expected(PAIRS)]
+    limit = sorted(longest)[89]
+    most, nearly = (sorted(longest)[place] for place in (94, 98))
+    assert limit < most < nearly
+    for _ in range(2):  # told again when nothing is done again
+        caplog.clear()
+        prepared(tmp_path / "ids", PAIRS, max_length=limit)
+        (told,) = caplog.messages
+        assert told == (
+            f"warning: toy: {sum(length > limit for length in longest):.1f}% of the pairs are longer than"
+            f" data.max_length = {limit} tokens, and are left out; 95% have at most {most}, 99% at most {nearly}:"
+            f" set data.max_length = {nearly} to keep those"
+        )
+    caplog.clear()
+    found = prepared(tmp_path / "ids", PAIRS, max_length=nearly)
+    assert len(found) >= 99
+    assert not caplog.messages
+
+
+def test_what_another_version_made_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(examples, "FORMAT", "1")
+        prepared(tmp_path / "ids", PAIRS)
+    old = times(tmp_path / "ids")
+    assert contents(prepared(tmp_path / "ids", PAIRS)) == expected(PAIRS)
+    assert times(tmp_path / "ids") != old
 
 
 def test_an_interrupted_writing_is_begun_again(tmp_path: Path) -> None:
@@ -136,7 +183,7 @@ def test_nothing_left_is_an_error_also_the_second_time(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"^toy: no pair .* is left .* 1 empty source \(line 1\)") as error:
             prepared(tmp_path / "ids", [Pair("", "a")])
         assert "\n" not in str(error.value)
-    assert json.loads((tmp_path / "ids" / "manifest.json").read_text())["pairs"] == 0
+    assert json.loads((tmp_path / "ids" / "manifest.json").read_text())["corpora"][0]["kept"] == 0
 
 
 def test_ids_are_kept_in_four_bytes(tmp_path: Path) -> None:

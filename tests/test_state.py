@@ -13,7 +13,15 @@ from transformer.config import Config
 from transformer.data.batches import Batch
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
-from transformer.training.state import Metrics, TrainState, Update, batch_losses, initial_state, make_update
+from transformer.training.state import (
+    Metrics,
+    TrainState,
+    Update,
+    all_finite,
+    batch_losses,
+    initial_state,
+    make_update,
+)
 
 V, B, S, T = 19, 8, 5, 7
 MODEL = {"d_model": 6, "d_ff": 11, "num_heads": 3, "encoder_layers": 1, "decoder_layers": 1}
@@ -120,3 +128,16 @@ def test_updates_learn(start: TrainState) -> None:
         state, metrics = jitted(settings())(state, batch())
         losses.append(float(metrics.losses.kl))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_t10_an_update_without_a_finite_loss_changes_nothing_but_the_step(start: TrainState) -> None:
+    (after, _), *_ = run(settings(), start, 1)
+    broken = replace(after, model=jax.tree.map(lambda x: x * jnp.nan, after.model))
+    for state in (broken, replace(after, model=jax.tree.map(lambda x: x * 1e20, after.model))):
+        assert bool(all_finite(state)) == (state is not broken)
+        once, metrics = jitted(settings())(state, batch(1))
+        twice, again = jitted(settings())(once, batch(2))
+        assert (int(metrics.skipped), int(again.skipped), int(twice.step)) == (1, 2, 3)
+        assert_equal(replace(twice, step=state.step, skipped=state.skipped), state)
+    _, metrics = jitted(settings())(replace(after, skipped=jnp.asarray(7, jnp.int32)), batch(1))
+    assert metrics.skipped == 0

@@ -1,7 +1,8 @@
 """A run as a whole: killed and resumed, stopped by a signal, and learning what it is shown."""
 
-import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,106 +11,108 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import ROOT, ended, metrics, model_bytes, start, steps_told, wait_for
 from safetensors.numpy import load_file
-
-ROOT = Path(__file__).parents[1]
-
-CONFIG = """
-[data]
-source = "en"
-target = "de"
-train = ["builtin:clauses:train:300"]
-valid = ["builtin:clauses:valid:20"]
-buckets = 2
-
-[tokenizer]
-vocab_size = 400
-
-[model]
-d_model = 16
-d_ff = 32
-num_heads = 2
-encoder_layers = 1
-decoder_layers = 1
-dropout = 0.1
-
-[train]
-steps = 60
-batch_tokens = 512
-learning_rate = 1e-2
-warmup_steps = 10
-log_every = 10
-eval_every = 30
-save_every = 10
-"""
-
-
-def train(run_dir: Path, *flags: str, **options) -> subprocess.Popen:
-    config = run_dir.parent / "config.toml"
-    config.write_text(CONFIG, encoding="utf8")
-    command = [sys.executable, str(ROOT / "train.py"), str(config), "--run-dir", str(run_dir), *flags]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def model_bytes(run_dir: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((run_dir / "model").iterdir())}
-
-
-def metrics(run_dir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("whole") / "run"
-    process = train(run_dir)
-    _, told = process.communicate(timeout=280)
-    assert process.returncode == 0, told
+    code, told = ended(start(run_dir))
+    assert code == 0, told
     return run_dir
 
 
-def test_a_killed_run_ends_with_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
+def test_t01_a_killed_run_ends_with_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
+    """Killed twice, with dropout on. The rest of it runs under other names of everything: T23."""
     run_dir = tmp_path / "run"
-    for step in (10, 40):  # killed twice, dropout on
-        process = train(run_dir)
-        wait_for((run_dir / "checkpoints" / str(step) / "commit_success.txt").exists, process)
+    for step in (10, 40):
+        process = start(run_dir)
+        wait_for((run_dir / "checkpoints" / str(step)).exists, process)
         process.kill()
         process.communicate()
-    process = train(run_dir)
-    _, told = process.communicate(timeout=280)
-    assert process.returncode == 0, told
+    elsewhere = os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "HOME": str(tmp_path), "TZ": "Asia/Tokyo"}
+    code, told = ended(start(run_dir, env=elsewhere, cwd=tmp_path))
+    assert code == 0, told
     assert "resumed from step" in told
     assert model_bytes(run_dir) == model_bytes(uninterrupted)
-    steps = [(line["step"], "valid_bleu" in line) for line in metrics(run_dir)]
-    assert steps == [(line["step"], "valid_bleu" in line) for line in metrics(uninterrupted)]
+    assert steps_told(run_dir) == steps_told(uninterrupted)
 
 
-def test_sigterm_saves_and_asks_to_be_run_again(tmp_path: Path) -> None:
+def test_t02_sigterm_saves_and_asks_to_be_run_again(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    process = train(run_dir)
-    wait_for((run_dir / "checkpoints" / "10" / "commit_success.txt").exists, process)
+    process = start(run_dir)
+    wait_for((run_dir / "checkpoints" / "10").exists, process)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 75
+    began = time.monotonic()
+    code, told = ended(process)
+    assert time.monotonic() - began < 10
+    assert code == 75
     assert told.splitlines()[-1].startswith("error: stopped by a signal at step ")
-    step = int(told.splitlines()[-1].split(" at step ")[1].split()[0])
-    assert (run_dir / "checkpoints" / str(step) / "commit_success.txt").exists()
+    step = told.splitlines()[-1].split(" at step ")[1].split()[0]
+    assert (run_dir / "checkpoints" / step).exists()
 
 
-def test_a_run_cannot_go_on_as_another(uninterrupted: Path) -> None:
-    process = train(uninterrupted, "--model.d-model", "32")
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 2
-    told_once = "model.d_model was 16 in this run and is 32 now; set it back, or choose another run_dir"
-    assert told == f"error: {uninterrupted}: {told_once}\n"
+def test_t08_a_run_cannot_go_on_as_another(uninterrupted: Path) -> None:
+    code, told = ended(start(uninterrupted, "--model.d-model", "32"))
+    assert code == 2
+    why = "this run has begun with other settings (model.d_model: 16 -> 32); set them back, or choose another run_dir"
+    assert told == f"error: {uninterrupted}: {why}\n"
+
+
+@pytest.mark.long
+def test_t01_two_hundred_kills(uninterrupted: Path, tmp_path: Path) -> None:
+    """At random moments of one run after another, the whole group of processes each time."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    moments, kills, runs = random.Random(seed), 0, 0
+    while kills < 200:
+        run_dir = tmp_path / f"run{runs}"
+        while True:
+            process = start(run_dir, start_new_session=True)
+            try:
+                code, told = process.wait(moments.uniform(0.2, 20)), ""
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                continue
+            _, told = process.communicate()
+            assert code == 0, told
+            break
+        assert model_bytes(run_dir) == model_bytes(uninterrupted)
+        assert steps_told(run_dir) == steps_told(uninterrupted)
+        shutil.rmtree(run_dir)
+        runs += 1
+    print(f"{kills} kills in {runs} runs")
+
+
+@pytest.mark.long
+def test_t02_fifty_signals(uninterrupted: Path, tmp_path: Path) -> None:
+    """At random moments, each answered within ten seconds by exit code 75, or the end of the run."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    moments, signals, slowest = random.Random(seed), 0, 0.0
+    while signals < 50:
+        run_dir = tmp_path / f"run{signals}"
+        while True:
+            (run_dir / "lock").unlink(missing_ok=True)
+            process = start(run_dir)
+            wait_for((run_dir / "lock").exists, process)  # from now on it listens
+            time.sleep(moments.uniform(0, 15))
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            code, told = ended(process)
+            slowest = max(slowest, time.monotonic() - began)
+            assert code in (0, 75), told
+            signals += code == 75
+            if code == 0:
+                break
+        assert slowest < 10
+        assert model_bytes(run_dir) == model_bytes(uninterrupted)
+        assert steps_told(run_dir) == steps_told(uninterrupted)
+        shutil.rmtree(run_dir)
+    print(f"{signals} signals, the slowest answer after {slowest:.1f} s")
 
 
 def test_the_loss_falls_and_weights_are_finite(uninterrupted: Path) -> None:
@@ -159,10 +162,9 @@ eval_every = 600
 
 def test_reversing_is_learnt(tmp_path: Path) -> None:
     """The whole way: files, training, the translate command, exact match on unseen sentences."""
-    random = np.random.default_rng(1)
+    draws = np.random.default_rng(1)
     for split, count in (("train", 3000), ("valid", 40)):
-        words = [[" ".join(random.choice(list("abcdefg"), random.integers(2, 7)))] for _ in range(count)]
-        lines = [line for (line,) in words]
+        lines = [" ".join(draws.choice(list("abcdefg"), draws.integers(2, 7))) for _ in range(count)]
         (tmp_path / f"{split}.forward").write_text("".join(f"{line}\n" for line in lines))
         (tmp_path / f"{split}.backward").write_text("".join(f"{line[::-1]}\n" for line in lines))
     (tmp_path / "config.toml").write_text(REVERSE.format(tmp_path), encoding="utf8")

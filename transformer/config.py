@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=1 << 20)]  # so that a model of strangers cannot ask for any amount of memory
+Depth = Annotated[int, Field(ge=1, le=1 << 10)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -31,10 +33,14 @@ class Data(Section):
     hf:NAME[:CONFIG]:SPLIT, builtin:clauses"""
     valid: tuple[str, ...] = ()
     """corpora to validate on, named in the same way"""
-    max_length: Count = 128
+    max_length: Annotated[int, Field(ge=2, le=1 << 20)] = 128
     """tokens a side, end of sentence included; longer pairs are left out, and counted"""
     max_ratio: Annotated[float, Field(ge=1)] = 9.0
     """tokens of the longer side over those of the shorter; pairs beyond it are left out, and counted"""
+    max_left_out: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """share of the pairs that may be left out, for whatever reason; a corpus that loses more is refused"""
+    strict: bool = False
+    """refuse a corpus whose sides look shifted against each other, instead of warning"""
     buckets: Annotated[int, Field(ge=1, le=64)] = 10
     """shapes of training batches: more of them waste less on padding, and take longer to compile"""
 
@@ -46,7 +52,7 @@ class Tokenizer(Section):
     """SentencePiece models to use as they are: one for both sides, or source and target; none: train"""
     kind: Literal["unigram", "bpe"] = "unigram"
     """the subword algorithm"""
-    vocab_size: Annotated[int, Field(ge=16)] = 16000
+    vocab_size: Annotated[int, Field(ge=16, le=1 << 20)] = 16000
     """pieces a model, the four control and unknown symbols included"""
     shared: bool = True
     """one model for both sides, or one a side"""
@@ -63,15 +69,15 @@ class Tokenizer(Section):
 class Model(Section):
     """The shape of the Transformer."""
 
-    d_model: Count = 512
+    d_model: Annotated[int, Field(ge=1, le=1 << 16)] = 512
     """D: width of the residual stream"""
-    d_ff: Count = 2048
+    d_ff: Size = 2048
     """F: hidden width of the feed-forward layers"""
     num_heads: Count = 8
     """H: attention heads"""
-    encoder_layers: Count = 6
+    encoder_layers: Depth = 6
     """N of the encoder"""
-    decoder_layers: Count = 6
+    decoder_layers: Depth = 6
     """N of the decoder"""
     dropout: Rate = 0.1
     """share of the residuals and of the embeddings that is dropped in training"""
@@ -85,7 +91,7 @@ class Model(Section):
     """added to the variance in a layer norm"""
     positions: Literal["sinusoidal", "learned"] = "sinusoidal"
     """how a token knows its place"""
-    max_positions: Count = 512
+    max_positions: Size = 512
     """longest sentence, in tokens, that learned positions can place"""
     tie_embeddings: Literal["all", "decoder", "none"] = "all"
     """what shares one table: source, target and output; target and output; nothing"""
@@ -93,6 +99,14 @@ class Model(Section):
     """precision of matrix products (auto: bfloat16 on GPU and TPU, float32 on CPU)"""
     remat: bool = False
     """recompute activations in the backward pass: less memory, about a third more time"""
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        if self.d_model % self.num_heads:
+            raise ValueError(f"model.d_model: {self.d_model} is not divisible by model.num_heads = {self.num_heads}")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"model.d_model: {self.d_model} is odd; sinusoidal positions need it even")
+        return self
 
 
 class Train(Section):
@@ -147,11 +161,11 @@ class Decode(Section):
     """K: hypotheses kept open; 1: greedy"""
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
     """alpha in score = log-probability / length^alpha"""
-    max_ratio: Annotated[float, Field(gt=0)] = 2.0
+    max_ratio: Annotated[float, Field(gt=0, le=1 << 10)] = 2.0
     """a translation has at most max_ratio x source tokens + max_extra tokens"""
-    max_extra: NonNegative = 20
+    max_extra: Annotated[int, Field(ge=0, le=1 << 16)] = 20
     """see max_ratio"""
-    batch_tokens: Count = 2048
+    batch_tokens: Annotated[int, Field(ge=1, le=1 << 24)] = 2048
     """source positions decoded at a time, padding included"""
 
 
@@ -192,10 +206,6 @@ class Config(Section):
                 raise ValueError(f"{key}: missing; set it in the config or with --{key.replace('_', '-')}")
         if data.source == data.target:
             raise ValueError(f"data.target: is {data.target!r}, the source language too; name another")
-        if model.d_model % model.num_heads:
-            raise ValueError(f"model.d_model: {model.d_model} is not divisible by model.num_heads = {model.num_heads}")
-        if model.positions == "sinusoidal" and model.d_model % 2:
-            raise ValueError(f"model.d_model: {model.d_model} is odd; sinusoidal positions need it even")
         if model.positions == "learned" and data.max_length > model.max_positions:
             raise ValueError(
                 f"data.max_length: {data.max_length} is more than model.max_positions = {model.max_positions}"

@@ -48,5 +48,10 @@ def config_parser(command: str, description: str) -> Parser:
 
 def parse_config(parser: Parser, words: Sequence[str]) -> Config:
     """The config that the words name, with their flags over it."""
-    values = vars(parser.parse(words))
-    return load(values.pop("config"), values)
+    return config_of(parser.parse(words))
+
+
+def config_of(arguments: argparse.Namespace) -> Config:
+    """The config among the arguments of a `config_parser`, which may have others."""
+    keys = {setting.key for setting in settings()}
+    return load(arguments.config, {key: value for key, value in vars(arguments).items() if key in keys})

@@ -1,5 +1,6 @@
 """JAX as the commands want it."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import jax
 def start_jax() -> None:
     """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or else the user's cache folder.
 
-    Where that cannot be written, JAX warns and goes on without.
+    Where there is none, or it cannot be written, programs are compiled anew.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", str(Path(cache, "transformer-translation", "jax")))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute():  # not `~`: nobody's home
+        jax.config.update("jax_compilation_cache_dir", str(cache / "transformer-translation" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax prints the traceback of what it also raises

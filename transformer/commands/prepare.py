@@ -6,7 +6,7 @@ import numpy as np
 
 from transformer.commands.arguments import config_parser, parse_config
 from transformer.data.batches import Batches, choose_buckets, row_multiple
-from transformer.data.prepare import prepare
+from transformer.data.prepare import open_all, prepare
 
 
 def main(words: Sequence[str]) -> None:
@@ -16,7 +16,7 @@ def main(words: Sequence[str]) -> None:
         " batches, padding. Everything is kept in RUN/data, where train finds it.",
     )
     config = parse_config(parser, words)
-    corpus = prepare(config, config.directory / "data")
+    corpus = prepare(config, open_all(config), config.directory / "data")
     lengths = corpus.train.lengths
     print("tokens a sentence    mean  median    95%    99%  longest")
     for side, column in (("source", lengths[:, 0]), ("target", lengths[:, 1])):

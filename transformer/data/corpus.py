@@ -5,21 +5,27 @@ which valid text never holds, so that `clean` can leave such pairs out and count
 """
 
 import hashlib
-import json
+import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
-from transformer.data.lines import count_lines, open_bytes, read_blocks, read_lines
+from transformer.data.lines import count_lines, open_bytes, read_blocks
+from transformer.data.texts import read_jsonl, read_tsv, read_two_files
 from transformer.errors import DataError, UsageError
 
 LINES_SHOWN = 5  # of each reason, in a summary
+LONGEST_TEXT = 1_000_000  # bytes
 BUILTIN_COUNTS = {"train": 30_000, "valid": 500, "test": 500}
 BUILTIN_LANGUAGES = ("en", "de")
+
+# C0 and C1 but for what is white space: tab, and all that some program takes for a line's end.
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 
 class Pair(NamedTuple):
@@ -40,8 +46,9 @@ class Corpus:
     def __iter__(self) -> Iterator[Pair]:
         return self.read()
 
+    @cached_property
     def digest(self) -> str:
-        """sha256 of the content: of the files' bytes, or of the pairs where there are no files."""
+        """sha256 of the content as first read: of the files' bytes, or of the pairs where there are no files."""
         digest = hashlib.sha256()
         if not self.files:
             for pair in self:
@@ -75,10 +82,10 @@ def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
         return _open_table(spec, source, target)
     if spec.endswith((".tsv", ".tsv.gz")):
         open_bytes(spec).close()
-        return Corpus(spec, partial(_read_tsv, Path(spec)), (Path(spec),))
+        return Corpus(spec, lambda: starmap(Pair, read_tsv(Path(spec))), (Path(spec),))
     if spec.endswith((".jsonl", ".jsonl.gz")):
         open_bytes(spec).close()
-        return Corpus(spec, partial(_read_jsonl, Path(spec), source, target), (Path(spec),))
+        return Corpus(spec, lambda: starmap(Pair, read_jsonl(Path(spec), source, target)), (Path(spec),))
     return replace(open_pairs(_side(spec, source), _side(spec, target)), name=spec)
 
 
@@ -93,65 +100,19 @@ def open_pairs(source: str | Path, target: str | Path) -> Corpus:
         raise DataError(
             f"{files[0]} has {lines[0]} lines, {files[1]} has {lines[1]}: a corpus needs line for line the same count"
         )
-    return Corpus(f"{source} and {target}", partial(_read_two_files, *files), files)
+    return Corpus(f"{source} and {target}", lambda: starmap(Pair, read_two_files(*files)), files)
 
 
 def _side(prefix: str, language: str) -> Path:
     plain, packed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
-    if plain.exists() or packed.exists():
-        return plain if plain.exists() else packed
-    if Path(prefix).is_dir():
+    for path in (plain, packed):
+        if os.path.exists(path):  # Path.exists raises where a folder may not be entered
+            return path
+    if os.path.isdir(prefix):
         raise DataError(f"{prefix}: is a directory; name the files in it up to the language, as in {prefix}/train")
-    if Path(prefix).is_file():
+    if os.path.isfile(prefix):
         raise DataError(f"{prefix}: is one file; name both up to the language (PREFIX), or a .tsv, .jsonl or .parquet")
     raise DataError(f"{plain}: no such file, and no {packed.name}; the corpus {prefix} needs a file a language")
-
-
-def _read_two_files(source: Path, target: Path) -> Iterator[Pair]:
-    with open_bytes(source) as sources, open_bytes(target) as targets:
-        for left, right in zip(read_lines(sources), read_lines(targets), strict=True):
-            yield Pair(_text(left), _text(right))
-
-
-def _read_tsv(path: Path) -> Iterator[Pair]:
-    with open_bytes(path) as stream:
-        for number, raw in enumerate(read_lines(stream), 1):
-            cells = _text(raw).split("\t", 2)
-            if len(cells) < 2:
-                raise DataError(f"{path}, line {number}: no tab between source and target: {_shown(raw)}")
-            yield Pair(cells[0], cells[1])
-
-
-def _read_jsonl(path: Path, source: str, target: str) -> Iterator[Pair]:
-    with open_bytes(path) as stream:
-        for number, raw in enumerate(read_lines(stream), 1):
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(_text(raw))
-            except (ValueError, RecursionError) as problem:
-                raise DataError(f"{where}: not valid JSON ({problem}): {_shown(raw)}") from None
-            texts = row.get("translation", row) if isinstance(row, dict) else row
-            if not isinstance(texts, dict):
-                raise DataError(f"{where}: needs an object with the keys {source!r} and {target!r}: {_shown(raw)}")
-            yield Pair(_value(texts, source, where), _value(texts, target, where))
-
-
-def _value(texts: dict[str, object], language: str, where: str) -> str:
-    if language not in texts:
-        raise DataError(f"{where}: no key {language!r}; it has {', '.join(map(repr, texts)) or 'no keys'}")
-    text = texts[language]
-    if text is not None and not isinstance(text, str):
-        raise DataError(f"{where}: {language!r} is {_shown(json.dumps(text).encode())}, not a text")
-    return text or ""
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _shown(raw: bytes) -> str:
-    """The start of a line, fit for a message of one line."""
-    return ascii(raw[:40].decode("utf-8", "replace")) + ("..." if len(raw) > 40 else "")
 
 
 # Tables, and the built-in corpus
@@ -200,7 +161,7 @@ class Report:
     read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     lines: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """of each reason, the first lines; over several corpora they go on counting"""
+    """of each reason, the first lines"""
 
     @property
     def kept(self) -> int:
@@ -223,25 +184,60 @@ class Report:
         return f" ({'line' if len(lines) == 1 and not more else 'lines'} {', '.join(lines + more)})" if lines else ""
 
 
+class Outcome(NamedTuple):
+    """What became of a corpus, fit for a manifest."""
+
+    name: str
+    read: int
+    kept: int
+    summary: str
+    warning: str = ""
+
+    def check(self, max_left_out: float) -> None:
+        """Raises DataError where nothing is left, or more than the share `max_left_out` is left out."""
+        if not self.kept:
+            raise DataError(f"{self.name}: no pair of sentences is left to use; {self.summary}")
+        left_out = (self.read - self.kept) / self.read
+        if left_out > max_left_out:
+            raise DataError(
+                f"{self.name}: {self.summary}; that is {left_out:.1%}, more than data.max_left_out = {max_left_out:g}:"
+                " mend the corpus, or raise the setting"
+            )
+
+
 def clean(pairs: Iterable[Pair], report: Report) -> Iterator[Pair]:
-    """The pairs without white space around their texts; those that are empty or not UTF-8 are left out and counted."""
-    for source, target in pairs:
-        report.read += 1
+    """The pairs that can be used, without white space around their texts; the others are counted in the report.
+
+    Left out is what is not UTF-8, holds a NUL or another control character, is longer than LONGEST_TEXT or empty.
+    """
+    return (pair for _, pair in clean_lines(pairs, report))
+
+
+def clean_lines(pairs: Iterable[Pair], report: Report) -> Iterator[tuple[int, Pair]]:
+    """The pairs as `clean` gives them, each with the number of its line, from 1."""
+    for line, (source, target) in enumerate(pairs, report.read + 1):
+        report.read = line
         pair = Pair(source.strip(), target.strip())
-        if not (_is_valid(source) and _is_valid(target)):
-            report.leave_out("invalid UTF-8", report.read)
+        if reason := _unfit(source) or _unfit(target):
+            report.leave_out(reason, line)
         elif not pair.source:
-            report.leave_out("empty source", report.read)
+            report.leave_out("empty source", line)
         elif not pair.target:
-            report.leave_out("empty target", report.read)
+            report.leave_out("empty target", line)
         else:
-            yield pair
+            yield line, pair
 
 
-def _is_valid(text: str) -> bool:
-    """Whether the text holds no lone surrogate."""
+def _unfit(text: str) -> str:
+    """Why a text is left out before it is looked at further; nothing if it is not."""
+    if 4 * len(text) > LONGEST_TEXT and len(text.encode("utf-8", "surrogatepass")) > LONGEST_TEXT:
+        return f"longer than {LONGEST_TEXT:,} bytes"
+    if text.isprintable():  # no character that is looked for below is printable, and most texts are
+        return ""
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError:  # a lone surrogate
+        return "invalid UTF-8"
+    if "\0" in text:
+        return "with NUL"
+    return "with control characters" if _CONTROL.search(text) else ""

@@ -1,7 +1,9 @@
 """The ids of a corpus, computed once: memory-mapped files with offsets, used again when nothing changed."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,11 +12,14 @@ import numpy as np
 
 from transformer.config import Data
 from transformer.data import manifest
-from transformer.data.corpus import Corpus, Pair, Report, clean
+from transformer.data.corpus import Corpus, Outcome, Pair, Report, clean_lines
 from transformer.data.tokenizer import Tokenizers
-from transformer.errors import DataError
 
+FORMAT = "2"  # of the files and of the manifest: what has another is made anew
 PAIRS_AT_A_TIME = 10_000
+MANY_TOO_LONG = 0.05  # share of the pairs above which a warning is due
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,59 +59,99 @@ class Examples:
 
 def prepare_examples(
     directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data
-) -> tuple[Examples, str]:
-    """The ids of the corpora, from `directory` where they are already, and a line that says what was left out."""
+) -> tuple[Examples, list[Outcome]]:
+    """The ids of the corpora, from `directory` where they are already, and what became of each corpus.
+
+    Warns where many pairs are too long. Raises DataError where nothing is left of a corpus, or more than
+    settings.max_left_out of its pairs are left out.
+    """
     described = [
-        *(corpus.digest() for corpus in corpora),
+        *(corpus.digest for corpus in corpora),
         hashlib.sha256(tokenizers.source.model_bytes + tokenizers.target.model_bytes).hexdigest(),
         f"{settings.max_length} {settings.max_ratio}",
+        FORMAT,
     ]
     digest = hashlib.sha256("\n".join(described).encode()).hexdigest()
     known = manifest.is_made(directory, digest)
     if known is None:
-        report = _write(directory, corpora, tokenizers, settings)
-        known = manifest.finish(directory, digest, report=report.summary(), pairs=report.kept)
-    if not known["pairs"]:
-        names = ", ".join(corpus.name for corpus in corpora)
-        raise DataError(f"{names}: no pair of sentences is left to use; {known['report']}")
+        outcomes = _write(directory, corpora, tokenizers, settings)
+        known = manifest.finish(directory, digest, corpora=[outcome._asdict() for outcome in outcomes])
+    outcomes = [Outcome(**entry) for entry in known["corpora"]]
+    for outcome in outcomes:
+        if outcome.warning:
+            log.warning("warning: %s", outcome.warning)
+        outcome.check(settings.max_left_out)
     examples = Examples(
         source=Sentences.open(directory, "source"),
         target=Sentences.open(directory, "target"),
         start=tokenizers.target.bos_id,
         end=tokenizers.source.eos_id,
     )
-    return examples, known["report"]
+    return examples, outcomes
 
 
-def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> Report:
+def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> list[Outcome]:
     """Tokenizes the corpora into a fresh `directory`, a few thousand pairs at a time."""
     manifest.begin(directory)
-    report = Report()
+    outcomes = []
     lengths: dict[str, list[int]] = {"source": [0], "target": [0]}
     with open(directory / "source.ids", "wb") as source_file, open(directory / "target.ids", "wb") as target_file:
         for corpus in corpora:
-            pairs = iter(clean(corpus, report))
+            fitting = _Fitting(tokenizers, settings)
+            pairs = clean_lines(corpus, fitting.report)
             while chunk := list(islice(pairs, PAIRS_AT_A_TIME)):
-                for source, target in _fitting(chunk, tokenizers, settings, report):
+                for source, target in fitting.encode(chunk):
                     for side, ids, file in (("source", source, source_file), ("target", target, target_file)):
                         lengths[side].append(len(ids))
                         file.write(np.array(ids, np.int32).tobytes())
+            outcomes.append(fitting.outcome(corpus.name))
     for side, counts in lengths.items():
         np.save(directory / f"{side}.offsets.npy", np.cumsum(counts, dtype=np.int64))
-    return report
+    return outcomes
 
 
-def _fitting(
-    pairs: Sequence[Pair], tokenizers: Tokenizers, settings: Data, report: Report
-) -> Iterable[tuple[list[int], list[int]]]:
-    """The ids of the pairs that are neither too long nor of too different lengths."""
-    sources = tokenizers.source.encode([pair.source for pair in pairs])
-    targets = tokenizers.target.encode([pair.target for pair in pairs])
-    for source, target in zip(sources, targets, strict=True):
-        shorter, longer = sorted((len(source) + 1, len(target) + 1))
-        if longer > settings.max_length:
-            report.leave_out(f"longer than {settings.max_length} tokens")
-        elif longer > settings.max_ratio * shorter:
-            report.leave_out(f"one side over {settings.max_ratio:g} times as long as the other")
-        else:
-            yield [*source, tokenizers.source.eos_id], [*target, tokenizers.target.eos_id]
+class _Fitting:
+    """Chooses the pairs of a corpus that are neither too long nor of too different lengths, and counts the others."""
+
+    def __init__(self, tokenizers: Tokenizers, settings: Data) -> None:
+        self._tokenizers = tokenizers
+        self._settings = settings
+        self.report = Report()
+        self._longer: Counter[int] = Counter()  # pairs by the tokens of their longer side
+        self._too_long = f"longer than {settings.max_length} tokens"
+
+    def encode(self, lines: Sequence[tuple[int, Pair]]) -> Iterator[tuple[list[int], list[int]]]:
+        """The ids of the pairs that fit; their lines are given for the report."""
+        tokenizers, settings = self._tokenizers, self._settings
+        sources = tokenizers.source.encode([pair.source for _, pair in lines])
+        targets = tokenizers.target.encode([pair.target for _, pair in lines])
+        for (line, _), source, target in zip(lines, sources, targets, strict=True):
+            shorter, longer = sorted((len(source) + 1, len(target) + 1))
+            self._longer[longer] += 1
+            if not source or not target:  # of characters that the tokenizer passes over
+                self.report.leave_out("empty target" if source else "empty source", line)
+            elif longer > settings.max_length:
+                self.report.leave_out(self._too_long, line)
+            elif longer > settings.max_ratio * shorter:
+                self.report.leave_out(f"one side over {settings.max_ratio:g} times as long as the other", line)
+            else:
+                yield [*source, tokenizers.source.eos_id], [*target, tokenizers.target.eos_id]
+
+    def outcome(self, name: str) -> Outcome:
+        report, limit = self.report, self._settings.max_length
+        share = report.left_out[self._too_long] / max(report.read, 1)
+        warning = ""
+        if share > MANY_TOO_LONG:
+            most, nearly = (_percentile(self._longer, percent) for percent in (95, 99))
+            warning = (
+                f"{name}: {share:.1%} of the pairs are longer than data.max_length = {limit} tokens, and are left out;"
+                f" 95% have at most {most}, 99% at most {nearly}: set data.max_length = {nearly} to keep those"
+            )
+        return Outcome(name, report.read, report.kept, report.summary(), warning)
+
+
+def _percentile(counts: Counter[int], percent: int) -> int:
+    """The least length that `percent` % of all do not exceed."""
+    lengths = sorted(counts)
+    totals = np.cumsum([counts[length] for length in lengths])
+    return lengths[int(np.searchsorted(100 * totals, percent * totals[-1]))]

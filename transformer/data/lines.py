@@ -9,15 +9,20 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
+from unicodedata import category
 
 from transformer.errors import DataError
 
 BLOCK = 1 << 20  # bytes
+SOUND_BLOCK = 1 << 10  # bytes: as fine as the place of a damage is told
 
 _BREAK = re.compile("[\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+_CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
@@ -55,6 +60,21 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
         raise _damaged(stream, problem) from None
 
 
+def read_bounded_lines(stream: BinaryIO, most: int) -> Iterator[bytes | None]:
+    """As `read_lines`, but None for a line of more than `most` bytes, which is never in memory as a whole."""
+    try:
+        while raw := stream.readline(most + 2):  # CR and LF
+            goes_on = len(raw) == most + 2 and not raw.endswith(b"\n")
+            whole = raw.removesuffix(b"\n") if not raw.endswith(b"\r\n") else raw[:-2]
+            yield None if goes_on or len(whole) > most else whole
+            while goes_on and (raw := stream.readline(BLOCK)):
+                goes_on = not raw.endswith(b"\n")
+            if not raw.endswith(b"\n"):
+                return  # a terminal whose user has ended the input would ask for more
+    except (OSError, EOFError, zlib.error) as problem:
+        raise _damaged(stream, problem) from None
+
+
 def decode_line(raw: bytes) -> str:
     """The line's text; U+FFFD stands where its bytes are not UTF-8."""
     return raw.decode("utf-8", "replace")
@@ -65,6 +85,21 @@ def one_line(text: str) -> str:
     if text.isprintable():  # no character that is replaced here is printable, and most lines are
         return text
     return _SURROGATE.sub("\ufffd", _BREAK.sub(" ", text))
+
+
+def plain(text: str) -> str:
+    """The text as a model is given it, and as its translation goes out: `one_line` with no control character at all."""
+    return text if text.isprintable() else _CONTROL.sub(" ", one_line(text))
+
+
+def has_controls(text: str) -> bool:
+    """Whether there are control characters in the text, tabs apart, which are common in honest texts."""
+    return not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
+
+
+def is_blank(text: str) -> bool:
+    """Whether the text says nothing: white space, characters of control and format, and what stands for bad bytes."""
+    return all(sign.isspace() or sign == "\ufffd" or category(sign) in ("Cc", "Cf", "Cs") for sign in text)
 
 
 def count_lines(path: str | Path) -> int:
@@ -78,4 +113,15 @@ def count_lines(path: str | Path) -> int:
 
 
 def _damaged(stream: BinaryIO, problem: Exception) -> DataError:
-    return DataError(f"{getattr(stream, 'name', 'input')}: cannot be read to its end: {one_line(str(problem))}")
+    name = str(getattr(stream, "name", "input"))
+    place = f", only its first {_sound_bytes(name):,} bytes, unpacked" if name.endswith(".gz") else ""
+    return DataError(f"{name}: cannot be read to its end{place}: {one_line(str(problem))}")
+
+
+def _sound_bytes(path: str) -> int:
+    """How many bytes a damaged .gz gives, unpacked, before its damage."""
+    count = 0
+    with suppress(OSError, EOFError, zlib.error), gzip.open(path, "rb") as stream:
+        while block := stream.read1(SOUND_BLOCK):
+            count += len(block)
+    return count

@@ -10,9 +10,21 @@ from transformer.config import Config
 from transformer.data import manifest
 from transformer.data.corpus import Corpus, Pair, Report, clean, open_corpora
 from transformer.data.examples import Examples, prepare_examples
+from transformer.data.survey import survey
 from transformer.data.tokenizer import Tokenizers, load_tokenizers, train_tokenizers
 
 log = logging.getLogger(__name__)
+
+
+class Corpora(NamedTuple):
+    """What a config names: open, counted line for line, and not yet read."""
+
+    train: list[Corpus]
+    valid: list[Corpus]
+
+    def digests(self) -> dict[str, dict[str, str]]:
+        """sha256 of each corpus, by split and name."""
+        return {split: {corpus.name: corpus.digest for corpus in corpora} for split, corpora in self._asdict().items()}
 
 
 class Prepared(NamedTuple):
@@ -24,18 +36,31 @@ class Prepared(NamedTuple):
     valid_pairs: list[Pair]  # as text, to validate by translating
 
 
-def prepare(config: Config, directory: Path) -> Prepared:
-    """Opens and checks every corpus before anything is computed. Raises DataError, UsageError."""
+def open_all(config: Config) -> Corpora:
+    """The corpora of a config, checked as `open_corpus` does. Raises DataError, UsageError."""
+    names = config.data
+    train, valid = (
+        open_corpora(specs, names.source, names.target, split)
+        for split, specs in (("train", names.train), ("valid", names.valid))
+    )
+    return Corpora(train, valid)
+
+
+def prepare(config: Config, corpora: Corpora, directory: Path) -> Prepared:
+    """Looks at every corpus before anything is computed, and leaves all it makes in `directory`. Raises DataError."""
     settings = config.data
-    corpora = open_corpora(settings.train, settings.source, settings.target, "train")
-    valid = open_corpora(settings.valid, settings.source, settings.target, "valid")
-    tokenizers = _tokenizers(config, corpora, directory / "tokenizer")
+    train, valid = corpora
+    survey(directory / "train_survey", train, settings)
+    survey(directory / "valid_survey", valid, settings)
+    tokenizers = _tokenizers(config, train, directory / "tokenizer")
     sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
     log.info("vocabulary: %s pieces", f"{sizes[0]:,}" if tokenizers.shared else f"{sizes[0]:,} and {sizes[1]:,}")
-    train_examples, report = prepare_examples(directory / "train", corpora, tokenizers, settings)
-    log.info("training corpus: %s", report)
-    valid_examples, report = prepare_examples(directory / "valid", valid, tokenizers, settings)
-    log.info("validation corpus: %s", report)
+    train_examples, outcomes = prepare_examples(directory / "train", train, tokenizers, settings)
+    for outcome in outcomes:
+        log.info("training corpus %s: %s", outcome.name, outcome.summary)
+    valid_examples, outcomes = prepare_examples(directory / "valid", valid, tokenizers, settings)
+    for outcome in outcomes:
+        log.info("validation corpus %s: %s", outcome.name, outcome.summary)
     pairs = [pair for corpus in valid for pair in clean(corpus, Report())]
     return Prepared(tokenizers, train_examples, valid_examples, pairs)
 
@@ -44,7 +69,7 @@ def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> T
     """Those that the config names, or those trained on the corpora, kept in `directory`."""
     if config.tokenizer.models:
         return load_tokenizers(config.tokenizer.models)
-    described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.digest() for corpus in corpora)])
+    described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.digest for corpus in corpora)])
     digest = hashlib.sha256(described.encode()).hexdigest()
     if not manifest.is_made(directory, digest):
         log.info("training the tokenizer")

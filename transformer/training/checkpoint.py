@@ -1,18 +1,30 @@
-"""Checkpoints: what resuming needs, through Orbax. All calls of Orbax are here."""
+"""Checkpoints: what resuming needs, through Orbax. All calls of Orbax are here.
 
+    checkpoints/STEP/state/          the arrays, as Orbax writes them
+    checkpoints/STEP/manifest.json   the step, what else a run remembers, and the sha256 of each file
+
+A checkpoint is written under another name, flushed to the disk, and renamed when it is whole. So what carries the
+number of a step was whole once, and the manifest tells whether it still is: Orbax alone takes flipped bits for weights.
+"""
+
+import json
 import logging
+import os
+import re
+import shutil
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as orbax
 
+from transformer.checksums import checksums, damage
+from transformer.errors import SystemProblem, UsageError
 from transformer.model.parameters import named, with_values
 
 Tree = TypeVar("Tree")
 log = logging.getLogger(__name__)
-policies = orbax.training.preservation_policies
+UNFINISHED, DAMAGED = ".unfinished", ".damaged"
 
 
 class Progress(NamedTuple):
@@ -21,51 +33,130 @@ class Progress(NamedTuple):
     best: float | None = None  # of the chosen metric so far, higher is better
     best_step: int = 0
     without_better: int = 0  # validations since then
+    validated: int = 0  # the step of the last validation
+
+
+class Checkpoint(NamedTuple):
+    """One that is whole."""
+
+    step: int
+    progress: Progress
+    environment: dict[str, Any]  # in which it was written
 
 
 class Checkpoints:
-    """The checkpoints of a run, a directory a step: the latest `keep`, and the best."""
+    """The checkpoints of a run, a directory a step: the latest `keep`, and that of the best model."""
 
     def __init__(self, directory: Path, keep: int):
-        best = policies.BestN(
-            get_metric_fn=lambda metrics: metrics["quality"], n=1, keep_checkpoints_without_metrics=False
-        )
-        self._checkpointer = orbax.training.Checkpointer(
-            directory.absolute(),
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-            cleanup_tmp_directories=True,  # left by a process that was killed while it saved
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._checkpointer.close()
+        """Clears away what a process that was killed has left half done."""
+        self.directory, self.keep = directory.absolute(), keep
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for leftover in self.directory.glob(f"*{UNFINISHED}*"):
+            shutil.rmtree(leftover)
 
     @property
     def steps(self) -> list[int]:
-        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+        names = [path.name for path in self.directory.iterdir() if path.is_dir()]
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
-    def save(self, step: int, state: Any, progress: Progress, quality: float | None) -> None:
-        """Writes the state under its step. `quality` is that of a validation at this step, higher is better."""
-        metrics = None if quality is None else {"quality": quality}
-        self._checkpointer.save(
-            step, named(state), metrics=metrics, custom_metadata=dict(progress._asdict()), overwrite=True
-        )
+    def save(self, step: int, state: Any, progress: Progress, environment: dict[str, Any]) -> None:
+        """Writes the state under its step, and lets go of older ones. Raises SystemProblem; those there stay."""
+        place, unfinished = self.directory / str(step), self.directory / f"{step}{UNFINISHED}"
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            orbax.save(unfinished / "state", named(state))
+            manifest = {
+                "step": step,
+                "progress": progress._asdict(),
+                "environment": environment,
+                "files": checksums(unfinished, flush=True),
+            }
+            (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf8")
+            _flush(unfinished / "manifest.json")
+            if place.exists():  # a run that goes on comes to the same steps
+                self._remove(step)
+            os.rename(unfinished, place)
+            _flush(self.directory)
+        except (OSError, ValueError) as problem:  # Orbax has a ValueError for a full disk
+            shutil.rmtree(unfinished, ignore_errors=True)
+            free = shutil.disk_usage(self.directory).free / 1e6
+            raise SystemProblem(
+                f"the checkpoint of step {step} cannot be saved in {self.directory}: {_reason(problem)}"
+                f" ({free:,.0f} MB are free); make room, and run the same command again"
+            ) from problem
+        self._let_go(progress)
 
-    def restore(self, state: Tree) -> tuple[Tree, Progress] | None:
-        """The newest checkpoint that can be read, in the structure and on the devices of `state`; None: there is none.
+    def restore(self, state: Tree) -> tuple[Tree, Checkpoint] | None:
+        """The newest checkpoint that is whole, in the structure and on the devices of `state`; None: there is none.
 
-        `state` holds arrays, or their shapes with shardings.
+        Damaged ones are put aside. Raises UsageError where all are damaged.
         """
+        newest = self._newest()
+        if newest is None:
+            return None
         shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in named(state).items()}
-        for step in sorted(self.steps, reverse=True):
-            try:
-                values = self._checkpointer.load(step, shapes)
-                known = self._checkpointer.metadata(step).custom_metadata
-            except (ValueError, OSError) as problem:
-                reason = str(problem).splitlines()[0]
-                log.warning("checkpoint %d cannot be read, looking for the one before: %s", step, reason)
-                continue
-            return with_values(state, values), Progress(**known)
+        values = orbax.load(self.directory / str(newest.step) / "state", shapes)
+        return with_values(state, values), newest
+
+    def _newest(self) -> Checkpoint | None:
+        reasons = {}
+        for step in reversed(self.steps):
+            found = _read(self.directory / str(step), step)
+            if isinstance(found, Checkpoint):
+                for damaged, reason in reasons.items():
+                    log.warning("checkpoint %d is damaged (%s); using %d", damaged, reason, step)
+                    place = self.directory / str(damaged)
+                    os.rename(place, _free(place, DAMAGED))
+                return found
+            reasons[step] = found
+        if reasons:
+            told = "; ".join(f"{step}: {reason}" for step, reason in reasons.items())
+            raise UsageError(f"{self.directory}: every checkpoint is damaged ({told}); restore one, or remove them all")
         return None
+
+    def _let_go(self, progress: Progress) -> None:
+        for step in self.steps[: -self.keep]:
+            if step != progress.best_step:
+                self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        """At once, so that no half of it carries the name."""
+        aside = _free(self.directory / str(step), UNFINISHED)
+        os.rename(self.directory / str(step), aside)
+        shutil.rmtree(aside)
+
+
+def _read(directory: Path, step: int) -> Checkpoint | str:
+    """The checkpoint, or what is wrong with it."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf8"))
+        found = Checkpoint(int(manifest["step"]), Progress(**manifest["progress"]), dict(manifest["environment"]))
+        problem = damage(directory, manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"manifest.json: {error.strerror if isinstance(error, OSError) else error!r}"
+    if problem is None and found.step != step:
+        return f"manifest.json: is of step {found.step}"
+    return found if problem is None else problem
+
+
+def _reason(problem: OSError | ValueError) -> str:
+    """What the system said, in a few words; Orbax gives it inside of a long text."""
+    code = re.search(r"os_error_code='(\d+)'", str(problem))
+    number = problem.errno if isinstance(problem, OSError) else code and int(code[1])
+    return os.strerror(number) if number else " ".join(str(problem).split())
+
+
+def _free(place: Path, suffix: str) -> Path:
+    """A name beside `place` that nothing has yet."""
+    names = (place.with_name(f"{place.name}{suffix}{number or ''}") for number in range(1 << 20))
+    return next(name for name in names if not name.exists())
+
+
+def _flush(path: Path) -> None:
+    """Waits until the disk has a file, or the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -3,10 +3,11 @@
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from transformer.errors import Diverged
 from transformer.training.state import Metrics
+from transformer.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,11 @@ class Journal:
 
     def __init__(self, run_dir: Path, step: int, steps: int):
         """Goes on after `step` of `steps`: lines of later steps, from a run that was cut off, are dropped."""
-        path = run_dir / "metrics.jsonl"
-        kept = [line for line in _complete_lines(path) if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf8")
+        path, unfinished = run_dir / "metrics.jsonl", run_dir / "metrics.jsonl.unfinished"
+        lines = list(_whole_lines(path))
+        self.lost = max([reached for reached, _ in lines], default=step) - step  # steps that are to be done again
+        unfinished.write_text("".join(line for reached, line in lines if reached <= step), encoding="utf8")
+        os.replace(unfinished, path)
         self._exit = ExitStack()
         self._file = self._exit.enter_context(path.open("a", encoding="utf8"))
         self._tensorboard = self._exit.enter_context(SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1))
@@ -52,19 +55,22 @@ class Journal:
             bar.update(task, completed=step)
 
     def write(self, step: int, **numbers: float) -> None:
-        """One line of metrics.jsonl, and the same numbers for TensorBoard."""
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        """One line of metrics.jsonl, and the same for TensorBoard. What is not finite is null there, as JSON has it."""
+        finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
+        self._file.write(json.dumps({"step": step, **dict.fromkeys(numbers), **finite}) + "\n")
         self._file.flush()
-        for name, value in numbers.items():
-            self._tensorboard.add_scalar(name, value, step)
+        for name, number in finite.items():
+            self._tensorboard.add_scalar(name, number, step)
 
 
-def _complete_lines(path: Path) -> list[str]:
-    """The lines of a file of JSON lines, without a last one that was cut off."""
-    if not path.exists():
-        return []
-    *whole, _ = path.read_text(encoding="utf8").split("\n")
-    return [line for line in whole if line]
+def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Step and text of each line, but for lines that a killed process or a full disk has cut off."""
+    if path.exists():
+        for line in path.read_text(encoding="utf8", errors="replace").splitlines(keepends=True):
+            with suppress(ValueError, KeyError, TypeError):
+                step = json.loads(line)["step"]
+                if line.endswith("\n"):
+                    yield step, line
 
 
 class Meter:
@@ -72,6 +78,7 @@ class Meter:
 
     def __init__(self, journal: Journal, steps: int, every: int, padding: float):
         self.journal, self.steps, self.every, self.padding = journal, steps, every, padding
+        self._watch = Watch()
         self._gathered: list[Metrics] = []
         self._seconds = 0.0
         self._since = time.perf_counter()
@@ -84,7 +91,7 @@ class Meter:
         self._since = time.perf_counter()
 
     def add(self, step: int, metrics: Metrics) -> None:
-        """Of the update `step`. Raises Diverged, after telling, when the loss is no number."""
+        """Of the update `step`. Raises Diverged when too many updates in a row had no finite loss."""
         if self._gathered:
             jax.block_until_ready(self._gathered[-1])  # at most one update ahead of the device
         self._gathered.append(metrics)
@@ -96,11 +103,16 @@ class Meter:
         gathered: list[Metrics] = jax.device_get(self._gathered)
         seconds = self._seconds + time.perf_counter() - self._since
         self._gathered, self._seconds, self._since = [], 0.0, time.perf_counter()
-        tokens = sum(float(metrics.losses.tokens) for metrics in gathered)
-        loss = sum(float(metrics.losses.kl) for metrics in gathered) / tokens
-        nll = sum(float(metrics.losses.nll) for metrics in gathered) / tokens
-        norm = sum(float(metrics.gradient_norm) for metrics in gathered) / len(gathered)
-        rate = float(gathered[-1].learning_rate)
+        for at, metrics in enumerate(gathered, step + 1 - len(gathered)):
+            self._watch.see(at, float(metrics.losses.kl / metrics.losses.tokens), int(metrics.skipped))
+        made = [metrics for metrics in gathered if not metrics.skipped]
+        if not made:
+            return
+        tokens = sum(float(metrics.losses.tokens) for metrics in made)
+        loss = sum(float(metrics.losses.kl) for metrics in made) / tokens
+        nll = sum(float(metrics.losses.nll) for metrics in made) / tokens
+        norm = sum(float(metrics.gradient_norm) for metrics in made) / len(made)
+        rate = float(made[-1].learning_rate)
         speed = tokens / seconds
         log.info(
             "step %d/%d  loss %.4f  nll %.4f  ppl %.2f  rate %.3g  gradient %.2f  %s target tokens/s",
@@ -108,7 +120,5 @@ class Meter:
         )  # fmt: skip
         self.journal.write(
             step, loss=loss, nll=nll, learning_rate=rate, gradient_norm=norm, tokens_per_second=speed,
-            padding=self.padding,
+            padding=self.padding, skipped=len(gathered) - len(made),
         )  # fmt: skip
-        if not math.isfinite(loss):
-            raise Diverged(f"step {step}: the loss is {loss}; lower train.learning_rate or train.clip_norm")

@@ -2,61 +2,74 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
 from transformer.config import Config
 from transformer.data.batches import Batch, Batches, choose_buckets, prefetch, row_multiple
-from transformer.data.prepare import Prepared, prepare
+from transformer.data.prepare import Prepared, open_all, prepare
+from transformer.errors import SystemProblem
 from transformer.model.table import parameter_table
-from transformer.model_dir import Card, save_model
+from transformer.training import run_dir
 from transformer.training.checkpoint import Checkpoints, Progress
+from transformer.training.keeper import Keeper, Run
 from transformer.training.log import Journal, Meter
-from transformer.training.run_dir import check_run, write_config
 from transformer.training.sharding import make_mesh, put_batch, shardings
-from transformer.training.signals import Stop, stop_on_signal
+from transformer.training.signals import Abandoned, Stop, stop_on_signal
 from transformer.training.state import Metrics, TrainState, Update, initial_state, make_update
-from transformer.training.validation import quality, validate
-from transformer.translator import Translator
 
 log = logging.getLogger(__name__)
 
 
-class Run(NamedTuple):
-    """What stays the same from the first update to the last."""
-
-    config: Config
-    corpus: Prepared
-    batches: Batches
-    valid: Batches
-    mesh: Mesh
-
-
-def train(config: Config) -> None:
+def train(config: Config, *, allow_changes: bool = False) -> None:
     """Trains the run of the config, or goes on where it stopped.
 
-    Raises the errors of errors.py; Preempted or Interrupted, after saving, when a signal asked to stop.
+    With `allow_changes`, also under settings that lead elsewhere (`run_dir.CHANGING`). Raises the errors of errors.py;
+    Preempted or Interrupted, after saving, when a signal asked to stop.
     """
+    with stop_on_signal() as stop, run_dir.hold(config.directory):
+        try:
+            with stop.may_cut():
+                run = _begin(config, allow_changes=allow_changes)
+        except Abandoned:
+            raise stop.error(0, config.train.steps) from None
+        progress = _train(run, stop)
+    log.info("done: the best model, of step %d, is in %s", progress.best_step, config.directory / "model")
+
+
+def _begin(config: Config, *, allow_changes: bool) -> Run:
+    """Everything before the first update, all of which can be done again."""
     mesh = make_mesh(config.mesh)
-    check_run(config)
-    corpus = prepare(config, config.directory / "data")
-    write_config(config)
-    run = _plan(config, corpus, mesh)
+    run_dir.check_settings(config, allow_changes=allow_changes)
+    corpora = open_all(config)
+    digests = corpora.digests()
+    run_dir.check_corpora(config, digests, allow_changes=allow_changes)
+    corpus = prepare(config, corpora, config.directory / "data")
+    run_dir.write_run(config, digests)
+    run_dir.clear_leftovers(config.directory)
+    return _plan(config, corpus, mesh)
+
+
+def _train(run: Run, stop: Stop) -> Progress:
+    """From the first state, or from that of the newest checkpoint, to the end."""
     state, update = _start(run)
     log.info("%s", parameter_table(state.model))
-    with (
-        stop_on_signal() as stop,
-        Checkpoints(config.directory / "checkpoints", config.train.keep) as checkpoints,
-    ):
-        state, progress = checkpoints.restore(state) or (state, Progress())
-        if int(state.step):
-            log.info("resumed from step %d", int(state.step))
-        with Journal(config.directory, int(state.step), config.train.steps) as journal:
-            progress = _update_all(run, state, update, progress, checkpoints, journal, stop)
-    log.info("done: the best model, of step %d, is in %s", progress.best_step, config.directory / "model")
+    checkpoints = Checkpoints(run.config.directory / "checkpoints", run.config.train.keep)
+    environment, progress = run_dir.environment(), Progress()
+    if restored := checkpoints.restore(state):
+        state, (_, progress, before) = restored
+        run_dir.tell_differences(before, environment)
+    step, steps = int(state.step), run.config.train.steps
+    with Journal(run.config.directory, step, steps) as journal:
+        if step:
+            log.info("resumed from step %d (lost %d steps)", step, journal.lost)
+        keeper = Keeper(run, checkpoints, journal, stop, environment, progress)
+        _update_all(run, state, update, keeper, journal)
+    return keeper.progress
 
 
 def _plan(config: Config, corpus: Prepared, mesh: Mesh) -> Run:
@@ -100,62 +113,34 @@ def _telling_compilations(update: Update) -> Update:
     return call
 
 
-def _update_all(
-    run: Run,
-    state: TrainState,
-    update: Update,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    journal: Journal,
-    stop: Stop,
-) -> Progress:
-    """Every update that is left, with its validations and checkpoints."""
+def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper, journal: Journal) -> None:
+    """Every update that is left, each with what is due after it."""
     settings, first = run.config.train, int(state.step)
     meter = Meter(journal, settings.steps, settings.log_every, run.batches.padding())
+    if first:
+        keeper.after(first, state)  # a validation that a signal cut off
     ahead = prefetch(lambda step: put_batch(run.batches(step), run.mesh), range(first, settings.steps))
     for step, batch in enumerate(ahead, first + 1):
-        if 0 < settings.patience <= progress.without_better:
-            log.info("no better model in %d validations: the training ends", progress.without_better)
+        if 0 < settings.patience <= keeper.progress.without_better:
+            log.info("no better model in %d validations: the training ends", keeper.progress.without_better)
             break
-        state, metrics = update(state, batch)
-        meter.add(step, metrics)
-        last = step == settings.steps
-        value = None
+        with _memory_for(batch, run.config):
+            state, metrics = update(state, batch)
+            meter.add(step, metrics)
         with meter.paused():
-            if last or step % settings.eval_every == 0:
-                progress, value = _validate(run, state, step, progress, journal)
-            if last or value is not None or stop.is_asked or step % settings.save_every == 0:
-                checkpoints.save(step, state, progress, value)
-        if stop.is_asked and not last:
-            raise stop.error(step, settings.steps)
-    return progress
+            keeper.after(step, state)
 
 
-def _validate(run: Run, state: TrainState, step: int, progress: Progress, journal: Journal) -> tuple[Progress, float]:
-    """Scores the model, and keeps it in RUN/model if it is the best so far."""
-    model = state.model if state.average is None else state.average
-    tokenizers = run.corpus.tokenizers
-    card = Card(
-        source=run.config.data.source,
-        target=run.config.data.target,
-        source_vocabulary=tokenizers.source.vocab_size,
-        target_vocabulary=tokenizers.target.vocab_size,
-        max_length=run.config.data.max_length,
-        model=run.config.model,
-        decode=run.config.decode,
-    )
-    began = time.perf_counter()
-    batches = (put_batch(batch, run.mesh) for batch in run.valid.in_order())
-    metrics, first = validate(model, batches, Translator(model, tokenizers, card), run.corpus.valid_pairs)
-    value = quality(metrics, run.config.train)
-    is_best = progress.best is None or value > progress.best
-    log.info(
-        "step %d  valid nll %.4f  BLEU %.2f  chrF %.2f%s  (%.1f s)  %s",
-        step, metrics["valid_nll"], metrics["valid_bleu"], metrics["valid_chrf"], "  best so far" if is_best else "",
-        time.perf_counter() - began, first,
-    )  # fmt: skip
-    journal.write(step, **metrics)
-    if not is_best:
-        return progress._replace(without_better=progress.without_better + 1), value
-    save_model(run.config.directory / "model", model, tokenizers, card)
-    return Progress(best=value, best_step=step), value
+@contextmanager
+def _memory_for(batch: Batch, config: Config) -> Iterator[None]:
+    """Raises SystemProblem where an update of this batch, or of the one before, takes more memory than there is."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as problem:
+        if "RESOURCE_EXHAUSTED" not in str(problem):
+            raise
+        rows, length = batch.target.shape
+        raise SystemProblem(
+            f"out of memory in an update of {rows} x {length} target positions; lower train.batch_tokens"
+            f" ({config.train.batch_tokens}), or raise train.accumulate ({config.train.accumulate})"
+        ) from problem

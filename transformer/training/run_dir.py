@@ -1,39 +1,145 @@
-"""The run directory: begun, or taken up again."""
+"""The run directory: held by one process, begun, or taken up again."""
 
+import fcntl
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
 from typing import Any
+
+import jax
 
 from transformer import config_file
 from transformer.config import Config
 from transformer.errors import UsageError
 
-FIXED = ("seed", "data", "tokenizer", "model")  # what a run is made of: it cannot go on with others
+log = logging.getLogger(__name__)
+
+# What a setting may do to a run that has begun. A key that is in none of the three is FIXED.
+HARMLESS = {  # the run ends with the same model
+    "run_dir", "data.max_left_out", "data.strict", "train.log_every", "train.save_every", "train.keep",
+    "mesh.data", "mesh.fsdp", "mesh.tensor",
+}  # fmt: skip
+CHANGING = {  # it can go on, but not as the run that it was: with --allow-config-change
+    "seed", "data.valid", "data.buckets",
+    "model.dropout", "model.attention_dropout", "model.compute_dtype", "model.remat",
+    "train.steps", "train.batch_tokens", "train.accumulate", "train.learning_rate", "train.schedule",
+    "train.warmup_steps", "train.cooldown_steps", "train.adam_b1", "train.adam_b2", "train.adam_epsilon",
+    "train.weight_decay", "train.clip_norm", "train.label_smoothing",
+    "train.eval_every", "train.best_metric", "train.patience",
+    "decode.beam_size", "decode.length_penalty", "decode.max_ratio", "decode.max_extra", "decode.batch_tokens",
+}  # fmt: skip
+FIXED = {  # the weights, the optimizer's state or the ids in RUN/data would not fit
+    "data.source", "data.target", "data.train", "data.max_length", "data.max_ratio",
+    "tokenizer.models", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.shared", "tokenizer.byte_fallback",
+    "tokenizer.character_coverage", "tokenizer.normalization", "tokenizer.train_lines",
+    "model.d_model", "model.d_ff", "model.num_heads", "model.encoder_layers", "model.decoder_layers",
+    "model.activation", "model.norm", "model.norm_epsilon", "model.positions", "model.max_positions",
+    "model.tie_embeddings", "train.ema_decay",
+}  # fmt: skip
 
 
-def check_run(config: Config) -> None:
-    """Raises UsageError where the run directory cannot be made, or holds a run that this config cannot continue."""
-    path = config.directory / "config.toml"
-    if path.exists():
-        before = _fixed(config_file.load(path))
-        for key, value in _fixed(config).items():
-            if before[key] != value:
-                raise UsageError(
-                    f"{config.run_dir}: {key} was {before[key]!r} in this run and is {value!r} now;"
-                    " set it back, or choose another run_dir"
-                )
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Makes the run directory, and keeps other trainings out of it. Raises UsageError.
+
+    The lock is the system's: it ends with the process, however that ends.
+    """
     try:
-        config.directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as problem:
-        raise UsageError(f"run_dir = {config.run_dir}: cannot be made: {problem.strerror}") from None
+        raise UsageError(f"run_dir = {directory}: cannot be made: {problem.strerror}") from None
+    with open(descriptor, "r+", encoding="utf8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = file.read().strip() or "another process"
+            raise UsageError(f"{directory}: in use by {holder}; wait for its end, or choose another run_dir") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
-def write_config(config: Config) -> None:
-    """The resolved config, for whoever wants to run it again. From now on the run directory is of this run."""
-    (config.directory / "config.toml").write_text(config.to_toml(), encoding="utf8")
+def check_settings(config: Config, *, allow_changes: bool) -> None:
+    """Raises UsageError where the run directory holds a run that this config cannot continue."""
+    path = config.directory / "config.toml"
+    if not (path.exists() and has_begun(config.directory)):
+        return
+    before, now = _flat(config_file.load(path)), _flat(config)
+    changed = [key for key in now if before[key] != now[key] and key not in HARMLESS]
+    fixed = [key for key in changed if key not in CHANGING]
+    if fixed or (changed and not allow_changes):
+        told = ", ".join(f"{key}: {before[key]!r} -> {now[key]!r}" for key in fixed or changed)
+        way_out = "" if fixed else ", go on with --allow-config-change"
+        raise UsageError(
+            f"{config.run_dir}: this run has begun with other settings ({told}); set them back{way_out},"
+            " or choose another run_dir"
+        )
 
 
-def _fixed(config: Config) -> dict[str, Any]:
-    """The settings that a run cannot change, by their dotted keys."""
+def check_corpora(config: Config, digests: Mapping[str, Mapping[str, str]], *, allow_changes: bool) -> None:
+    """Raises UsageError where a run has begun with other content: `digests` has the sha256 by split and corpus."""
+    path = config.directory / "data" / "corpora.json"
+    if not (path.exists() and has_begun(config.directory)):
+        return
+    before = json.loads(path.read_text(encoding="utf8"))
+    for split in ("train",) if allow_changes else ("train", "valid"):
+        for corpus, digest in digests[split].items():
+            if before[split].get(corpus, digest) != digest:
+                raise UsageError(
+                    f"{config.run_dir}: {corpus} has changed since this run began; put it back as it was,"
+                    " or choose another run_dir"
+                )
+
+
+def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
+    """What the run is made of, for whoever goes on with it: the resolved config, and the sha256 of each corpus."""
+    (config.directory / "data").mkdir(exist_ok=True)
+    for name, content in (("config.toml", config.to_toml()), ("data/corpora.json", json.dumps(digests, indent=1))):
+        unfinished = config.directory / f"{name}.unfinished"
+        unfinished.write_text(content, encoding="utf8")
+        os.replace(unfinished, config.directory / name)
+
+
+def clear_leftovers(directory: Path) -> None:
+    """Ends what a killed process has begun: the model directory is put in its place by two renamings."""
+    model, new, old = (directory / name for name in ("model", "model.new", "model.old"))
+    if old.exists() and not model.exists():
+        os.rename(old, model)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return any(path.name.isdigit() for path in (directory / "checkpoints").glob("*"))
+
+
+def environment() -> dict[str, Any]:
+    """On what the bits of a result depend, beside the config."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = jax.devices()
+    packages = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
+    return {"device": devices[0].device_kind, "devices": len(devices), "cpu threads": threads} | packages
+
+
+def tell_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Says so where a run goes on elsewhere than it began."""
+    told = ", ".join(f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key, now[key]) != now[key])
+    if told:
+        log.info("not bit for bit as without a stop: %s", told)
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    """The settings by their dotted keys."""
     found: dict[str, Any] = {}
-    for name, value in config.model_dump(include=set(FIXED)).items():
+    for name, value in config.model_dump().items():
         found |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
     return found

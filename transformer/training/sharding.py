@@ -25,7 +25,7 @@ RULES = (
     (r"(out|down)\.kernel", PartitionSpec("tensor", "fsdp")),
     (r"(out|down|norm|\w+_norm)\.(bias|scale)", PartitionSpec()),
     (r"\w+_positions", PartitionSpec(None, "fsdp")),
-    (r"step|count", PartitionSpec()),
+    (r"step|count|skipped", PartitionSpec()),
 )
 STACKED = re.compile(r"(^|\.)(encoder|decoder)\.")  # layers on a first axis, which is never split
 BATCH = PartitionSpec(("data", "fsdp"))

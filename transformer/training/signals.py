@@ -11,39 +11,56 @@ from transformer.errors import Interrupted, Preempted
 log = logging.getLogger(__name__)
 
 
+class Abandoned(Exception):
+    """A signal has cut off what may be cut off."""
+
+
 class Stop:
     """Whether a signal has asked to stop."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._may_cut = False
 
     @property
     def is_asked(self) -> bool:
         return self.signal is not None
 
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
+        """The handler of the signals. A second one ends the process at once."""
+        self.signal = number
+        for other in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(other, signal.SIG_DFL)
+        log.info("%s: saving, then stopping", signal.Signals(number).name)
+        if self._may_cut:
+            raise Abandoned
+
+    @contextmanager
+    def may_cut(self) -> Iterator[None]:
+        """What happens inside takes long and can be done again: a signal ends it with Abandoned."""
+        self._may_cut = True
+        try:
+            if self.is_asked:
+                raise Abandoned
+            yield
+        finally:
+            self._may_cut = False
+
     def error(self, step: int, steps: int) -> Preempted:
         """To be raised once everything is saved: it carries the exit code."""
         kind = Interrupted if self.signal == signal.SIGINT else Preempted
+        if step == 0:
+            return kind("stopped by a signal before the first update; the same command begins again")
         return kind(f"stopped by a signal at step {step} of {steps}, saved; the same command goes on from there")
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """The first SIGTERM or Ctrl-C sets the flag, a second one ends the process at once."""
+    """The first SIGTERM or Ctrl-C asks to stop, a second one ends the process at once."""
     stop = Stop()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        log.info("%s: saving after this step, then stopping", signal.Signals(number).name)
-        restore()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)

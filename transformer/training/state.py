@@ -24,6 +24,7 @@ class TrainState:
     model: Transformer
     average: Transformer | None  # moving average of the weights; None: not wanted
     optimizer: optax.OptState
+    skipped: Array  # updates in a row that were left out, up to now
 
 
 @jax.tree_util.register_dataclass
@@ -34,6 +35,7 @@ class Metrics:
     losses: Losses
     gradient_norm: Array  # before clipping
     learning_rate: Array
+    skipped: Array  # updates in a row that were left out, this one included; 0: it was made
 
 
 Update = Callable[[TrainState, Batch[Array]], tuple[TrainState, Metrics]]
@@ -48,11 +50,15 @@ def initial_state(settings: config.Config, source_vocabulary: int, target_vocabu
         model=model,
         average=jax.tree.map(jnp.copy, model) if settings.train.ema_decay else None,
         optimizer=optimizer(settings.train).init(model),
+        skipped=jnp.zeros((), jnp.int32),
     )
 
 
 def make_update(settings: config.Config) -> Update:
-    """One update of the state from one batch, to be jitted with the state donated."""
+    """One update of the state from one batch, to be jitted with the state donated.
+
+    Where the loss or its gradient is not finite, only the step goes on.
+    """
     transformation = optimizer(settings.train)
     rate = learning_rate(settings.train)
     smoothing, decay = settings.train.label_smoothing, settings.train.ema_decay
@@ -60,17 +66,24 @@ def make_update(settings: config.Config) -> Update:
     def update(state: TrainState, batch: Batch[Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
         losses, gradients = _gradients(state.model, batch, key, smoothing, settings.train.accumulate)
+        norm = optax.tree.norm(gradients)
+        is_finite = jnp.isfinite(norm) & jnp.isfinite(losses.kl)
         updates, inner = transformation.update(gradients, state.optimizer, state.model)
         model = optax.apply_updates(state.model, updates)
-        new = TrainState(
-            step=state.step + 1,
-            model=model,
-            average=None if state.average is None else _average(state.average, model, state.step, decay),
-            optimizer=inner,
-        )
-        return new, Metrics(losses, optax.tree.norm(gradients), rate(state.step))
+        average = None if state.average is None else _average(state.average, model, state.step, decay)
+        made, before = (model, average, inner), (state.model, state.average, state.optimizer)
+        model, average, inner = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), made, before)
+        skipped = jnp.where(is_finite, 0, state.skipped + 1)
+        new = TrainState(state.step + 1, model, average, inner, skipped)
+        return new, Metrics(losses, norm, rate(state.step), skipped)
 
     return update
+
+
+@jax.jit
+def all_finite(state: TrainState) -> Array:
+    """Whether no number of the state is infinite or none at all."""
+    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(state)]))
 
 
 def batch_losses(model: Transformer, batch: Batch[Array], smoothing: float, key: Array | None = None) -> Losses:

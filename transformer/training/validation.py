@@ -1,5 +1,6 @@
 """How good a model is on the validation corpus: by its losses, and by what it translates."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import jax
@@ -40,7 +41,9 @@ def validate(
 
 
 def quality(metrics: Metric, settings: Train) -> float:
-    """The metric that decides on the best model, turned so that higher is better."""
+    """The metric that decides on the best model, turned so that higher is better; -inf where a model has diverged."""
+    if not math.isfinite(metrics["valid_nll"]):
+        return -math.inf
     value = metrics[f"valid_{settings.best_metric}"]
     return -value if settings.best_metric == "nll" else value
 

@@ -1,0 +1,87 @@
+"""Runs so small that a test can make one, in this process or in one of its own."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformer import config_file
+from transformer.config import Config
+
+ROOT = Path(__file__).parents[1]
+
+SMALL = """
+[data]
+source = "en"
+target = "de"
+train = ["builtin:clauses:train:300"]
+valid = ["builtin:clauses:valid:20"]
+buckets = 2
+
+[tokenizer]
+vocab_size = 400
+
+[model]
+d_model = 16
+d_ff = 32
+num_heads = 2
+encoder_layers = 1
+decoder_layers = 1
+dropout = 0.1
+
+[train]
+steps = 60
+batch_tokens = 512
+learning_rate = 1e-2
+warmup_steps = 10
+log_every = 10
+eval_every = 30
+save_every = 10
+"""
+
+
+def small(run_dir: Path, **changes: Any) -> Config:
+    """The config of a small run; `changes` by their dotted keys, with two underscores for the dot."""
+    file = run_dir.parent / "config.toml"
+    file.write_text(SMALL, encoding="utf8")
+    overrides = {key.replace("__", "."): value for key, value in changes.items()}
+    return config_file.load(file, {"run_dir": str(run_dir), **overrides})
+
+
+def start(run_dir: Path, *flags: str, **options: Any) -> subprocess.Popen[str]:
+    """The training of a small run as a process of its own."""
+    file = run_dir.parent / "config.toml"
+    file.write_text(SMALL, encoding="utf8")
+    command = [sys.executable, str(ROOT / "train.py"), str(file), "--run-dir", str(run_dir), *flags]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **{"cwd": ROOT} | options)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Until the condition holds. Fails where the process ends before that."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and what was told on stderr."""
+    _, told = process.communicate(timeout=280)
+    return process.returncode, told
+
+
+def model_bytes(run_dir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((run_dir / "model").iterdir())}
+
+
+def metrics(run_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf8").splitlines()]
+
+
+def steps_told(run_dir: Path) -> list[tuple[float, bool]]:
+    """Step and kind of each line of metrics.jsonl: of a validation, or of updates."""
+    return [(line["step"], "valid_bleu" in line) for line in metrics(run_dir)]

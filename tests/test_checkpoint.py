@@ -1,0 +1,157 @@
+"""Checkpoints: what was saved comes back, damage is found, and what a crash leaves behind harms nothing."""
+
+import json
+import logging
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax import Array
+
+from transformer.errors import SystemProblem, UsageError
+from transformer.training.checkpoint import Checkpoints, Progress
+
+State = dict[str, Array]
+ENVIRONMENT = {"jax": "0"}
+
+
+def state(step: int) -> State:
+    return {"a": jax.random.normal(jax.random.key(step), (7, 11)), "b": jax.random.normal(jax.random.key(-step), (13,))}
+
+
+def save(checkpoints: Checkpoints, step: int, best: int = 1) -> None:
+    checkpoints.save(step, state(step), Progress(best=0.5, best_step=best, validated=step), ENVIRONMENT)
+
+
+def restored(directory: Path) -> int:
+    """The step of the checkpoint that a new process would go on from, whose arrays are those that were saved."""
+    found = Checkpoints(directory, 2).restore(state(0))
+    assert found is not None
+    values, checkpoint = found
+    jax.tree.map(np.testing.assert_array_equal, values, state(checkpoint.step))
+    assert checkpoint.progress == Progress(best=0.5, best_step=1, validated=checkpoint.step)
+    assert checkpoint.environment == ENVIRONMENT
+    return checkpoint.step
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("saved") / "checkpoints"
+    checkpoints = Checkpoints(directory, 2)
+    for step in (1, 2, 3, 4):
+        save(checkpoints, step)
+    return directory
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "checkpoints"))
+
+
+def test_the_latest_and_the_best_are_kept(saved: Path) -> None:
+    assert Checkpoints(saved, 2).steps == [1, 3, 4]
+    assert restored(saved) == 4
+
+
+def test_without_any_there_is_nothing_to_restore(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "checkpoints", 2).restore(state(0)) is None
+
+
+def flip(path: Path) -> None:
+    """Changes one bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [flip, cut, empty, Path.unlink])
+def test_t05_damage_to_any_file_is_found(copy: Path, harm, caplog: pytest.LogCaptureFixture) -> None:
+    files = sorted(path.relative_to(copy) for path in (copy / "4").rglob("*") if path.is_file())
+    assert len(files) > 5
+    for file in files:
+        shutil.copytree(copy, copy.with_name("other"))
+        if (copy / file).stat().st_size or harm is Path.unlink:
+            harm(copy.with_name("other") / file)
+            with caplog.at_level(logging.WARNING):
+                assert restored(copy.with_name("other")) == 3, file
+            named = file.relative_to("4").as_posix()
+            assert f"checkpoint 4 is damaged ({named}: " in caplog.text or file.name == "manifest.json"
+            assert "using 3" in caplog.text
+            caplog.clear()
+        shutil.rmtree(copy.with_name("other"))
+
+
+def test_t05_a_damaged_checkpoint_is_put_aside_and_written_again(copy: Path) -> None:
+    flip(next((copy / "4" / "state").rglob("d/*")))
+    checkpoints = Checkpoints(copy, 2)
+    assert checkpoints.restore(state(0))
+    assert (copy / "4.damaged").is_dir()
+    save(checkpoints, 4)
+    assert restored(copy) == 4
+
+
+def test_t05_when_all_are_damaged_nothing_starts_from_scratch(copy: Path) -> None:
+    for step in ("1", "3", "4"):
+        cut(copy / step / "manifest.json")
+    with pytest.raises(UsageError, match=r"every checkpoint is damaged \(4: .*; 3: .*; 1: "):
+        Checkpoints(copy, 2).restore(state(0))
+    assert Checkpoints(copy, 2).steps == [1, 3, 4]
+
+
+def test_t05_a_directory_without_files_and_a_stolen_name(copy: Path) -> None:
+    (copy / "6").mkdir()
+    shutil.copytree(copy / "3", copy / "5")
+    assert restored(copy) == 4
+    assert (copy / "5.damaged").is_dir() and (copy / "6.damaged").is_dir()
+
+
+def test_t06_leftovers_go_and_what_is_not_ours_stays(copy: Path) -> None:
+    shutil.copytree(copy / "4", copy / "5.unfinished")
+    shutil.copytree(copy / "1", copy / "2.unfinished1")
+    (copy / "notes.txt").write_text("mine")
+    (copy / "step_9").mkdir()
+    assert restored(copy) == 4
+    assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4", "notes.txt", "step_9"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax drops what it also raises
+def test_t03_a_failed_save_leaves_the_others_alone(copy: Path) -> None:
+    before = sorted(path.relative_to(copy) for path in copy.rglob("*"))
+    checkpoints = Checkpoints(copy, 2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # bytes a file: Python ignores the signal
+    try:
+        with pytest.raises(SystemProblem, match=r"the checkpoint of step 5 cannot be saved in .* MB are free"):
+            save(checkpoints, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.relative_to(copy) for path in copy.rglob("*")) == before
+    save(checkpoints, 5)
+    assert restored(copy) == 5
+
+
+def test_t22_the_step_counts_and_not_the_time(copy: Path) -> None:
+    save(Checkpoints(copy, 2), 10)
+    for step, when in ((10, 0), (4, 1e9)):
+        for path in [copy / str(step), *(copy / str(step)).rglob("*")]:
+            os.utime(path, (when, when))
+    assert restored(copy) == 10
+
+
+def test_what_it_says_of_itself(saved: Path) -> None:
+    manifest = json.loads((saved / "4" / "manifest.json").read_text(encoding="utf8"))
+    present = {path.relative_to(saved / "4").as_posix() for path in (saved / "4").rglob("*") if path.is_file()}
+    assert set(manifest["files"]) == present - {"manifest.json"}
+    assert manifest["step"] == 4

@@ -1,0 +1,313 @@
+"""Training under faults: whatever stops it, the same command ends with the model of a run that was not stopped.
+
+Each test bears the id of its fault in docs/reliability.md. Where a process has to die, an exception that nothing
+catches stands for it, so that a run can die at many places in one test; tests/test_training.py kills real processes.
+"""
+
+import logging
+import math
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as orbax
+from runs import metrics, model_bytes, small, steps_told
+from safetensors.numpy import load_file
+
+from transformer.errors import Diverged, Interrupted, Preempted, SystemProblem, UsageError
+from transformer.training import keeper, loop
+from transformer.training.checkpoint import Checkpoints
+from transformer.training.keeper import Keeper
+from transformer.training.loop import train
+from transformer.training.state import all_finite, initial_state
+
+SHORT = {
+    "data__buckets": 1,
+    "train__steps": 12,
+    "train__eval_every": 6,
+    "train__save_every": 4,
+    "train__log_every": 1,
+}
+
+
+class Death(BaseException):
+    """Of the process, as far as a test can die."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing has stopped."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    train(small(directory, **SHORT))
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path: Path, whole: Path) -> Path:
+    """A run directory that has not begun, with the corpus prepared."""
+    shutil.copytree(whole / "data", tmp_path / "run" / "data")
+    return tmp_path / "run"
+
+
+def go_on(run: Path, **changes: Any) -> None:
+    train(small(run, **SHORT | changes))
+
+
+def assert_as_whole(run: Path, whole: Path) -> None:
+    assert model_bytes(run) == model_bytes(whole)
+    assert steps_told(run) == steps_told(whole)
+    for one, other in zip(metrics(run), metrics(whole), strict=True):
+        assert {**one, "tokens_per_second": 0} == {**other, "tokens_per_second": 0}
+    leftovers = [path for path in run.rglob("*") if re.search(r"unfinished|\.new|\.old|tmp", path.name)]
+    assert not leftovers
+
+
+def dying_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Any:
+    """Dies when all is done that is due after the update `step`."""
+    after = Keeper.after
+
+    def dying(self: Keeper, reached: int, state: Any) -> None:
+        after(self, reached, state)
+        if reached == step:
+            raise Death
+
+    return monkeypatch.setattr(Keeper, "after", dying)
+
+
+def stop_at(run: Path, step: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Death):
+        dying_after(patch, step)
+        go_on(run)
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 11])
+def test_t01_death_between_updates(run: Path, whole: Path, step: int, caplog: pytest.LogCaptureFixture) -> None:
+    stop_at(run, step)
+    with caplog.at_level(logging.INFO, logger="transformer"):
+        go_on(run)
+    if step > 4:
+        saved = max(at for at in (4, 6, 8) if at <= step)
+        assert f"resumed from step {saved} (lost {step - saved} steps)" in caplog.text
+    assert_as_whole(run, whole)
+
+
+@pytest.mark.parametrize("name", ["rename", "replace", pytest.param("fsync", marks=pytest.mark.long)])
+def test_t01_death_at_each_step_of_saving(run: Path, whole: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dies at the first, second, third ... call, each time after going on where it died before."""
+    real: Callable[..., Any] = getattr(os, name)
+    calls = deaths = 0
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == deaths + 1:
+            raise Death
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, name, dying)
+    while True:
+        calls = 0
+        try:
+            go_on(run)
+        except Death:
+            deaths += 1
+            continue
+        break
+    assert deaths > 2
+    assert_as_whole(run, whole)
+
+
+@pytest.fixture
+def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any, str, int, int], None]]:
+    """Sends this process a signal at the n-th call of a function."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def at(holder: Any, name: str, number: int, call: int) -> None:
+        real, calls = getattr(holder, name), 0
+
+        def calling(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                os.kill(os.getpid(), number)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(holder, name, calling)
+
+    yield at
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "call", "step"),
+    [
+        (loop, "prepare", 1, 0),
+        (loop, "put_batch", 5, 3),  # in the thread that is two batches ahead
+        (keeper, "validate", 1, 6),
+        (keeper, "validate", 2, 12),
+        (keeper, "save_model", 1, 6),
+        (orbax, "save", 1, 4),
+    ],
+)
+def test_t02_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
+    run: Path,
+    whole: Path,
+    signalled: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    holder: Any,
+    name: str,
+    call: int,
+    step: int,
+) -> None:
+    signalled(holder, name, signal.SIGTERM, call)
+    with pytest.raises(Preempted) as stopped:
+        go_on(run)
+    assert stopped.value.exit_code == 75
+    monkeypatch.undo()
+    told = re.search(r"at step (\d+) of 12, saved", str(stopped.value))
+    assert told is None if step == 0 else told and int(told[1]) <= step + 1
+    if told:
+        assert (run / "checkpoints" / told[1] / "manifest.json").exists()
+    go_on(run)
+    assert_as_whole(run, whole)
+
+
+def test_t02_ctrl_c_has_a_code_of_its_own(run: Path, signalled: Any) -> None:
+    signalled(keeper, "validate", signal.SIGINT, 1)
+    with pytest.raises(Interrupted) as stopped:
+        go_on(run)
+    assert stopped.value.exit_code == 130
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
+    """Some calls of Orbax find the disk full."""
+    real, count = orbax.save, 0
+
+    def save(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count in calls:
+            raise ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes to file 3 [os_error_code='28']")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(orbax, "save", save)
+
+
+def test_t03_training_goes_on_while_the_disk_is_full(
+    run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full_disk(monkeypatch, {1, 2})
+    go_on(run)
+    assert caplog.text.count("No space left on device") == 2
+    assert_as_whole(run, whole)
+
+
+@pytest.mark.parametrize("calls", [{1, 2, 3}, {4}])
+def test_t03_what_is_not_saved_never_ends_well(
+    run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, calls: set[int]
+) -> None:
+    """Three failures in a row, or one at the end: exit code 4. With room, the same command ends as it should."""
+    full_disk(monkeypatch, calls)
+    with pytest.raises(SystemProblem, match=r"step \d+ cannot be saved in .*: No space left on device \(.* are free\)"):
+        go_on(run)
+    monkeypatch.undo()
+    go_on(run)
+    assert_as_whole(run, whole)
+
+
+def test_t03_a_model_that_cannot_be_saved(run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeper, "save_model", full)
+    with pytest.raises(SystemProblem, match=r"the model of step 6 cannot be saved in .*No space left on device"):
+        go_on(run)
+    monkeypatch.undo()
+    go_on(run)
+    assert_as_whole(run, whole)
+
+
+def test_t05_with_a_damaged_checkpoint_the_run_ends_the_same(
+    run: Path, whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop_at(run, 9)
+    largest = max((run / "checkpoints" / "8").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 64
+    largest.write_bytes(content)
+    with caplog.at_level(logging.INFO, logger="transformer"):
+        go_on(run)
+    assert "sha256 differs); using 6" in caplog.text
+    assert "resumed from step 6 (lost 3 steps)" in caplog.text
+    shutil.rmtree(run / "checkpoints" / "8.damaged")
+    assert_as_whole(run, whole)
+
+
+def test_t08_changed_settings_on_the_way(run: Path) -> None:
+    stop_at(run, 5)
+    with pytest.raises(UsageError, match=r"train.steps: 12 -> 13\); set them back, go on with --allow-config-change"):
+        go_on(run, train__steps=13)
+    train(small(run, **SHORT | {"train__steps": 13}), allow_changes=True)
+    assert [step for step, validation in steps_told(run) if not validation] == list(range(1, 14))
+
+
+def test_t09_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
+    lines = [f"a {'b ' * (number % 7)}c\n" for number in range(200)]
+    for split, side in (("train", "en"), ("train", "de"), ("valid", "en"), ("valid", "de")):
+        (tmp_path / f"{split}.{side}").write_text("".join(lines))
+    changes = {"data__train": [str(tmp_path / "train")], "data__valid": [str(tmp_path / "valid")]}
+    changes |= {"tokenizer__vocab_size": 270, "train__eval_every": 12}
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Death):
+        dying_after(patch, 5)
+        go_on(run, **changes)
+    before = {path: path.read_bytes() for path in (run / "data").rglob("*") if path.is_file()}
+    (tmp_path / "train.de").write_text("".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(UsageError, match=rf"{tmp_path}/train has changed since this run began"):
+        go_on(run, **changes)
+    assert before == {path: path.read_bytes() for path in (run / "data").rglob("*") if path.is_file()}
+
+
+def test_t10_no_weight_is_ever_infinite(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Diverged) as ended:
+        go_on(run, train__learning_rate=1e30, train__steps=40, train__schedule="constant", train__warmup_steps=0)
+    assert ended.value.exit_code == 5
+    assert "updates in a row without a finite loss" in str(ended.value) or "a weight is not finite" in str(ended.value)
+    for file in run.rglob("*.safetensors"):
+        assert all(np.isfinite(tensor).all() for tensor in load_file(file).values())
+    restored = Checkpoints(run / "checkpoints", 2).restore(initial_state(small(run), 400, 400))
+    assert restored and all_finite(restored[0])
+    assert all(math.isfinite(number) for line in metrics(run) for number in line.values() if number is not None)
+
+
+def test_t18_a_failure_while_batches_are_made_ends_the_run_at_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise OSError(5, "Input/output error", "source.ids")
+
+    monkeypatch.setattr(loop, "put_batch", broken)
+    with pytest.raises(OSError, match=r"source\.ids"):
+        go_on(run)
+
+
+def test_t21_out_of_memory_names_the_batch_and_the_setting(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(loop, "_telling_compilations", lambda update: broken)
+    with pytest.raises(SystemProblem, match=r"update of \d+ x \d+ target positions; lower train.batch_tokens \(512\)"):
+        go_on(run)
+
+
+def test_t24_a_line_that_was_cut_off_is_written_again(run: Path, whole: Path) -> None:
+    stop_at(run, 9)
+    content = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(content[:-7])
+    go_on(run)
+    assert_as_whole(run, whole)

@@ -1,0 +1,35 @@
+"""Size and sha256 of the files of a directory, and what has become of them since."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Checksums = dict[str, dict[str, Any]]  # "folder/file" -> {"bytes": size, "sha256": hexadecimal}
+
+
+def checksums(directory: Path, *, flush: bool = False) -> Checksums:
+    """Of every file in the directory and its folders; with `flush`, once the disk has them, not only the system."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): checksum(path, flush=flush) for path in files}
+
+
+def checksum(path: Path, *, flush: bool = False) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        if flush:
+            os.fsync(file.fileno())
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def damage(directory: Path, files: Mapping[str, Any]) -> str | None:
+    """The first of the files that is not what it was, in a few words; None: all are. Files beside them do not count."""
+    for name, expected in files.items():
+        try:
+            found = checksum(directory / name)
+        except OSError as problem:
+            return f"{name}: {problem.strerror}"
+        for key in ("bytes", "sha256"):
+            if found[key] != expected[key]:
+                return f"{name}: {key} differs"
+    return None
