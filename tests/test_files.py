@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.commands.files import json_line, open_output, read_text, refuse_overwriting, windows
+from transformer.commands.files import Input, json_line, open_output, read_text, refuse_overwriting
 from transformer.errors import DataError, SystemProblem, UsageError
 
 CONTENT = b"one\r\ntwo\xff\n\nfour"
@@ -98,16 +98,16 @@ def test_json_is_one_line_for_everybody(text: str) -> None:
 def test_windows_of_a_file_are_full(tmp_path: Path, size: int) -> None:
     (tmp_path / "in").write_bytes(CONTENT)
     expected = [LINES[start : start + size] for start in range(0, len(LINES), size)]
-    assert list(windows(io.BytesIO(CONTENT), size, patience=0)) == expected
+    assert list(Input(io.BytesIO(CONTENT)).windows(size, 100, patience=0)) == expected
     with open(tmp_path / "in", "rb") as stream:
-        assert list(windows(stream, size, patience=0)) == expected
+        assert list(Input(stream).windows(size, 100, patience=0)) == expected
 
 
 def test_lines_of_a_pipe_come_as_soon_as_they_are_written() -> None:
     """Each is answered before the next is written; and what came together goes together."""
     descriptor, writer = os.pipe()
     with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
-        found = windows(stream, 10, patience=0.001)
+        found = Input(stream).windows(10, 100, patience=0.001)
         for line in ("a", "b", ""):
             pipe.write(f"{line}\n".encode())
             assert next(found) == [line]
@@ -124,7 +124,7 @@ def test_lines_of_a_pipe_come_as_soon_as_they_are_written() -> None:
 def test_a_slow_writer_of_many_lines_is_given_a_moment() -> None:
     descriptor, writer = os.pipe()
     with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
-        found = windows(stream, 2, patience=5)
+        found = Input(stream).windows(2, 100, patience=5)
         pipe.write(b"a\n")
         threading.Timer(0.05, lambda: pipe.write(b"b\n")).start()
         assert next(found) == ["a", "b"]

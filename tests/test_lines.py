@@ -1,8 +1,11 @@
 """The line contract: LF alone ends a line, whoever reads the output counts as many lines as went in."""
 
+import errno
 import gzip
 import io
 import os
+import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.data import lines
-from transformer.data.lines import count_lines, decode_line, one_line, open_bytes, read_blocks, read_lines
+from transformer.data.lines import SOUND_BLOCK, count_lines, decode_line, one_line, open_bytes, read_blocks, read_lines
 from transformer.errors import DataError
 
 BREAKS = "\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -132,3 +135,36 @@ def test_a_damaged_gz_is_an_error_that_names_it(tmp_path: Path, damage: str) -> 
         count_lines(tmp_path / "bad.gz")
     with pytest.raises(DataError, match=r"bad\.gz"), open_bytes(tmp_path / "bad.gz") as stream:
         list(read_lines(stream))
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_of_a_cut_gz_is_told_how_much_can_be_unpacked(tmp_path: Path, members: int) -> None:
+    part = os.urandom(300_000)
+    packed = gzip.compress(part)
+    cut = packed * (members - 1) + packed[:200_000]
+    sound = len(part) * (members - 1) + len(zlib.decompressobj(31).decompress(packed[:200_000]))
+    (tmp_path / "cut.gz").write_bytes(cut)
+    with pytest.raises(
+        DataError, match=rf"cut\.gz: cannot be read to its end, only its first {sound:,} bytes, unpacked:"
+    ):
+        count_lines(tmp_path / "cut.gz")
+
+
+def test_of_a_gz_with_a_bad_block_is_told_about_where_it_is(tmp_path: Path) -> None:
+    packer = zlib.compressobj(wbits=31)
+    sound = packer.compress(os.urandom(150_000)) + packer.flush(zlib.Z_FULL_FLUSH)  # the next byte begins a block
+    rest = packer.compress(os.urandom(150_000)) + packer.flush()
+    (tmp_path / "bad.gz").write_bytes(sound + b"\xff" + rest[1:])
+    with pytest.raises(DataError, match=r"only its first [\d,]+ bytes, unpacked") as caught:
+        count_lines(tmp_path / "bad.gz")
+    told = int(re.findall(r"first ([\d,]+)", str(caught.value))[0].replace(",", ""))
+    assert 150_000 - SOUND_BLOCK < told <= 150_000
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(lines, "open", refuse, raising=False)
+    with pytest.raises(DataError, match=r"secret\.tsv: cannot be read: Permission denied$"):
+        open_bytes(tmp_path / "secret.tsv")

@@ -202,6 +202,18 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
         Tokenizers.load(tmp_path)
 
 
+def test_a_model_whose_pieces_are_no_text_is_refused() -> None:
+    damaged = TRAINED.model_bytes.replace(b"<0x41>", b"<0x\xed1>")
+    assert damaged != TRAINED.model_bytes
+    with pytest.raises(UsageError, match="not a SentencePiece model"):
+        Tokenizer(damaged)
+
+
+def test_a_model_that_names_no_files_is_saved_as_it_is(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path / "x.spm")
+    assert (tmp_path / "x.spm").read_bytes() == TRAINED.model_bytes
+
+
 def test_the_training_reads_lines_spread_over_the_corpus() -> None:
     assert spread(map(str, range(7)), 7) == [str(number) for number in range(7)]
     for count in range(8, 50):

@@ -3,32 +3,45 @@
     config.json         languages, the shape of the model, special ids, defaults of decoding
     model.safetensors   the parameters, float32, by name
     tokenizer.spm       SentencePiece, for both sides; or source.spm and target.spm
-    manifest.json       format version, and size and sha256 of each file
+    manifest.json       format version, version of this package, and size and sha256 of each file
 
 It is data only, and its bytes follow from config, data, seed and software versions: no times, no paths, no names.
+Whoever made it is not trusted: what is read is bounded, and checked before anything is allocated for it.
 """
 
-import hashlib
 import json
 import os
+import re
 import shutil
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from flax import nnx
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from transformer.config import Decode, Model, Section
+from transformer.checksums import checksum, checksums
+from transformer.config import Decode, Model, Section, Size
+from transformer.data.lines import one_line
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
 
 FORMAT = 1
+PACKAGE = "transformer-translation"
+MOST_BYTES = {  # of each file that a model may have
+    "config.json": 1 << 20,
+    "model.safetensors": 1 << 40,
+    "tokenizer.spm": 1 << 26,
+    "source.spm": 1 << 26,
+    "target.spm": 1 << 26,
+}
+MOST_BYTES_OF_HEADER = 1 << 20  # of model.safetensors, and of manifest.json
 
 
 class Card(Section):
@@ -38,9 +51,9 @@ class Card(Section):
     """language code of the source"""
     target: str
     """language code of the target"""
-    source_vocabulary: int
-    target_vocabulary: int
-    max_length: int
+    source_vocabulary: Size
+    target_vocabulary: Size
+    max_length: Annotated[int, Field(ge=2, le=1 << 20)]
     """tokens of the longest source it was trained on, end of sentence included"""
     model: Model
     decode: Decode
@@ -49,18 +62,25 @@ class Card(Section):
 def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
     """Writes the directory in full beside its place, and then puts it there."""
     new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     _write_json(new / "config.json", card.model_dump(mode="json"))
     save_file({name: np.asarray(value) for name, value in named(model).items()}, new / "model.safetensors")
     tokenizers.save(new)
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(new.iterdir())}
-    _write_json(new / "manifest.json", {"format": FORMAT, "files": files})
+    files = checksums(new, flush=True)
+    _write_json(new / "manifest.json", {"format": FORMAT, "version": _version(), "files": files})
     if directory.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.rename(directory, old)
     os.rename(new, directory)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _version() -> str:
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:  # used without being installed
+        return "unknown"
 
 
 def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
@@ -78,40 +98,10 @@ def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
     return _read_parameters(directory / "model.safetensors", card), tokenizers, card
 
 
-def _read_card(path: Path) -> Card:
-    try:
-        return Card.model_validate_json(path.read_bytes())
-    except ValidationError as problem:
-        error = problem.errors()[0]
-        raise UsageError(f"{path}: {'.'.join(map(str, error['loc']))}: {error['msg']}; copy the model again") from None
-    except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}; copy the model again") from None
-
-
-def _read_parameters(path: Path, card: Card) -> Transformer:
-    try:
-        values = load_file(path)
-    except (OSError, SafetensorError) as problem:
-        raise UsageError(f"{path}: cannot be read: {problem}; copy the model again") from None
-    shape = nnx.eval_shape(
-        lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
-    )
-    for name, expected in named(shape).items():
-        if name not in values:
-            raise UsageError(f"{path}: the tensor {name} is missing; copy the model again")
-        found = values[name]
-        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            raise UsageError(
-                f"{path}: {name} is {found.dtype} {found.shape}, config.json asks for"
-                f" {expected.dtype} {expected.shape}; copy the model again"
-            )
-    return with_values(shape, values)
-
-
 def find_model(path: str | Path) -> Path:
     """The model directory that a user means by a run directory or a model directory."""
     path = Path(path)
-    for directory in (path / "model", path):
+    for directory in (path / "model", path / "model.old", path):  # .old: while `save_model` puts another in its place
         if (directory / "manifest.json").is_file():
             return directory
     if (path / "config.toml").is_file():
@@ -120,27 +110,87 @@ def find_model(path: str | Path) -> Path:
 
 
 def _check_manifest(directory: Path) -> None:
+    path = directory / "manifest.json"
     try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf8"))
-        version = int(manifest["format"])
-        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise UsageError(f"{directory / 'manifest.json'}: not a manifest: {problem}; copy the model again") from None
+        if path.is_symlink() or path.stat().st_size > MOST_BYTES_OF_HEADER:
+            raise ValueError("a link, or too large")
+        manifest = json.loads(path.read_bytes())
+        version, files = manifest["format"], manifest["files"]
+        if type(version) is not int or not isinstance(files, dict):
+            raise ValueError("no format, or no files")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise _faulty(path, f"not a manifest: {problem}") from None
     if version != FORMAT:
-        raise UsageError(
-            f"{directory / 'manifest.json'}: model format {version}, this version reads {FORMAT}; install another one"
-        )
-    for name in ("config.json", "model.safetensors", *files):
-        path = directory / name
-        if Path(name).name != name or not path.is_file():
-            raise UsageError(f"{path}: missing, or not a file of a model; copy the model again")
-        if (path.stat().st_size, _sha256(path)) != files.get(name):
-            raise UsageError(f"{path}: differs from manifest.json (size, sha256); copy the model again")
+        raise UsageError(f"{path}: model format {version}, this version reads {FORMAT}; {_which_version(manifest)}")
+    present = [name for name in MOST_BYTES if os.path.lexists(directory / name)]
+    for name in ("config.json", "model.safetensors", *files, *present):
+        file = directory / name
+        if name not in MOST_BYTES or file.is_symlink() or not file.is_file():
+            raise _faulty(file, "missing, a link, or not a file of a model")
+        try:
+            differs = file.stat().st_size > MOST_BYTES[name] or checksum(file) != files.get(name)
+        except OSError as problem:
+            raise _faulty(file, f"cannot be read: {problem.strerror}") from None
+        if differs:
+            raise _faulty(file, "differs from manifest.json (size, sha256)")
 
 
-def _sha256(path: Path) -> str:
+def _which_version(manifest: dict[str, Any]) -> str:
+    """What to install for a manifest of another format."""
+    version = manifest.get("version")
+    if isinstance(version, str) and re.fullmatch(r"\d[\w.+!-]{0,30}", version, re.ASCII):
+        return f"it was written by {PACKAGE} {version}: install that version or a newer one"
+    return f"install another version of {PACKAGE}"
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        if error["type"] == "value_error":  # of a validator, which names the key
+            raise _faulty(path, error["msg"].removeprefix("Value error, ")) from None
+        raise _faulty(path, f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ")) from None
+
+
+def _read_parameters(path: Path, card: Card) -> Transformer:
+    shape = nnx.eval_shape(
+        lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
+    )
+    expected = named(shape)
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if int.from_bytes(file.read(8), "little") > MOST_BYTES_OF_HEADER:
+            raise _faulty(path, "cannot be read: its header is too large")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            _check_names(path, set(file.keys()), set(expected))
+            return with_values(
+                shape, {name: _tensor(path, file, name, array.shape) for name, array in expected.items()}
+            )
+    except (OSError, SafetensorError) as problem:
+        raise _faulty(path, f"cannot be read: {problem}") from None
+
+
+def _check_names(path: Path, found: set[str], expected: set[str]) -> None:
+    for name in sorted(expected - found):
+        raise _faulty(path, f"the tensor {name} is missing")
+    for name in sorted(found - expected):
+        raise _faulty(path, f"the tensor {name} is none of this model's")
+
+
+def _tensor(path: Path, file: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    header = file.get_slice(name)
+    found = header.get_dtype(), tuple(header.get_shape())
+    if found != ("F32", shape):
+        raise _faulty(path, f"{name} is {found[0]} {found[1]}, config.json asks for F32 {shape}")
+    values = file.get_tensor(name)
+    if not np.isfinite(values).all():
+        raise _faulty(path, f"the tensor {name} has numbers that are not finite")
+    return values
+
+
+def _faulty(path: Path, fault: str) -> UsageError:
+    return UsageError(f"{one_line(str(path))}: {one_line(fault)}; copy the model again")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -4,27 +4,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
 
 from transformer.config import Decode, Model
-from transformer.data.lines import one_line
+from transformer.data.lines import is_blank, plain
 from transformer.data.segments import segments
 from transformer.data.shapes import LENGTHS, fill, group
 from transformer.data.tokenizer import Tokenizers
 from transformer.decoding.beam import beam_search
 from transformer.decoding.hypotheses import Hypotheses, Symbols
-from transformer.decoding.sampling import Sampling, generate, most_probable
-from transformer.errors import UsageError
+from transformer.decoding.sampling import Sampler, Sampling, generate, most_probable
+from transformer.errors import DataError, UsageError
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card, load_model
 
 WINDOW = 2048  # lines that are sorted by length together
+WINDOW_CHARACTERS = 1 << 20  # after which a window has no further line
+
+Long = Literal["split", "skip", "fail"]  # what becomes of a line that is too long for the model
 
 
 class Hypothesis(NamedTuple):
@@ -36,13 +38,18 @@ class Hypothesis(NamedTuple):
     tokens: tuple[str, ...]  # pieces, the end symbol included
 
 
+NOTHING = Hypothesis("", 0.0, 0.0, ())  # of a line that the model is not asked about
+
+
 @dataclass(frozen=True)
 class Translation:
     """What became of a line."""
 
     source: str
     hypotheses: tuple[Hypothesis, ...]  # best first
-    flags: tuple[str, ...]  # "empty": nothing to translate; "split": too long, done in parts; "limit": cut at the limit
+    flags: tuple[str, ...]
+    """"empty": there was nothing to translate; "split": too long, done in parts; "skipped": too long, left blank;
+    "limit": the translation was cut where it became too long"""
 
     @property
     def text(self) -> str:
@@ -53,14 +60,13 @@ class Translation:
         return self.hypotheses[0].score
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """Draw translations instead of searching for the best: see `decoding.sampling.Sampling`."""
+class Request(NamedTuple):
+    """How to translate."""
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 1
+    settings: Decode
+    n_best: int
+    sampler: Sampler | None
+    long: Long
 
 
 class Part(NamedTuple):
@@ -93,44 +99,63 @@ class Translator:
         n_best: int = 1,
         batch_tokens: int | None = None,
         sampler: Sampler | None = None,
+        long: Long = "split",
         first_line: int = 0,
     ) -> Iterator[Translation]:
         """A translation for each line, in order, as soon as its window of lines is done.
 
         What is not given is as the model's own defaults have it. With a `sampler`, the `n_best` hypotheses of a line
-        are independent draws, best first, seeded by the line's number (from `first_line`). Raises UsageError at once.
+        are independent draws, best first, seeded by the line's number (from `first_line`). Raises UsageError at once,
+        and with `long="fail"` DataError at the first line that is too long.
         """
         changes = {"beam_size": beam_size, "length_penalty": length_penalty, "batch_tokens": batch_tokens}
         settings = self.card.decode.model_copy(update={key: x for key, x in changes.items() if x is not None})
         if n_best > settings.beam_size and sampler is None:
             raise UsageError(f"n-best = {n_best}: a beam of {settings.beam_size} finds fewer; raise the beam size")
-        return self._windows(iter(lines), settings, n_best, sampler, first_line)
+        request = Request(settings, n_best, sampler, long)
+        return self._windows(lines, request, first_line)
 
-    def _windows(
-        self, lines: Iterator[str], settings: Decode, n_best: int, sampler: Sampler | None, number: int
-    ) -> Iterator[Translation]:
-        while window := list(islice(lines, WINDOW)):
-            yield from self._window(window, settings, n_best, sampler, number)
-            number += len(window)
+    def _windows(self, lines: Iterable[str], request: Request, number: int) -> Iterator[Translation]:
+        window: list[str] = []
+        characters = 0
+        for line in lines:
+            window.append(line)
+            characters += len(line)
+            if len(window) == WINDOW or characters >= WINDOW_CHARACTERS:
+                yield from self._window(window, request, number)
+                number += len(window)
+                window, characters = [], 0
+        yield from self._window(window, request, number)
 
-    def _window(
-        self, lines: Sequence[str], settings: Decode, n_best: int, sampler: Sampler | None, number: int
-    ) -> Iterator[Translation]:
+    def _window(self, lines: Sequence[str], request: Request, number: int) -> Iterator[Translation]:
         longest = min(self.card.max_length, LENGTHS[-1])
-        parts = []
-        for line, texts in enumerate(segments(lines, self.tokenizers.source.encode, longest - 1)):
-            parts += [Part(line, [*ids, self.tokenizers.source.eos_id], number + line) for ids in texts]
-        found = self._search(parts, settings, n_best, sampler)
-        of_line: dict[int, list[int]] = defaultdict(list)
-        for index, part in enumerate(parts):
-            of_line[part.line].append(index)
+        parts: list[Part] = []
+        skipped: set[int] = set()
+        said = ["" if is_blank(line) else line for line in lines]
+        for line, texts in enumerate(segments(said, self.tokenizers.source.encode, longest - 1)):
+            if len(texts) > 1 and request.long == "fail":
+                raise DataError(
+                    f"line {number + line + 1}: more than the {longest} tokens that this model takes;"
+                    " shorten it, or have it split or left blank (--long split, --long skip)"
+                )
+            if len(texts) > 1 and request.long == "skip":
+                skipped.add(line)
+            else:
+                parts += [Part(line, [*ids, self.tokenizers.source.eos_id], number + line) for ids in texts]
+        found = self._search(parts, request)
+        of_line: dict[int, list[tuple[Hypotheses, int]]] = defaultdict(list)
+        for part, hypotheses in zip(parts, found, strict=True):
+            of_line[part.line].append(hypotheses)
         for line, source in enumerate(lines):
-            yield self._join(source, [found[index] for index in of_line[line]], n_best, settings)
+            if line in of_line:
+                yield self._join(source, of_line[line], request)
+            else:
+                flag = "skipped" if line in skipped else "empty"
+                yield Translation(source, (NOTHING,) * request.n_best, (flag,))
 
-    def _search(
-        self, parts: Sequence[Part], settings: Decode, n_best: int, sampler: Sampler | None
-    ) -> list[tuple[Hypotheses, int]]:
+    def _search(self, parts: Sequence[Part], request: Request) -> list[tuple[Hypotheses, int]]:
         """For each part the hypotheses of its row, as NumPy arrays, and its length limit."""
+        settings, sampler = request.settings, request.sampler
         found: dict[int, tuple[Hypotheses, int]] = {}
         for length, rows, indices in group([len(part.ids) for part in parts], settings.batch_tokens):
             chosen = [parts[index] for index in indices]
@@ -143,7 +168,7 @@ class Translator:
                 _column([part.number for part in chosen], rows),
                 symbols=self.symbols,
                 beams=settings.beam_size,
-                n_best=n_best,
+                n_best=request.n_best,
                 length=limit(length, settings, self.card.model),
                 seed=0 if sampler is None else sampler.seed,
                 sampler=sampler and replace(sampler, seed=0),  # a program serves every seed
@@ -153,25 +178,23 @@ class Translator:
                 found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
         return [found[index] for index in range(len(parts))]
 
-    def _join(self, source: str, parts: Sequence[tuple[Hypotheses, int]], n_best: int, settings: Decode) -> Translation:
+    def _join(self, source: str, parts: Sequence[tuple[Hypotheses, int]], request: Request) -> Translation:
         """The translation of a line from those of its parts: texts with a space between, probabilities multiplied."""
-        if not parts:
-            return Translation(source, (Hypothesis("", 0.0, 0.0, ()),) * n_best, ("empty",))
         joined = []
-        for k in range(n_best):
+        for k in range(request.n_best):
             ids = [[int(id) for id in hypotheses.tokens[k] if id >= 0] for hypotheses, _ in parts]
             texts = self.tokenizers.target.decode_batch(ids)
             log_probability = sum(float(hypotheses.log_probabilities[k]) for hypotheses, _ in parts)
             count = sum(map(len, ids))
             joined.append(
                 Hypothesis(
-                    text=one_line(" ".join(texts)).strip(),
-                    score=log_probability / max(count, 1) ** settings.length_penalty,
+                    text=plain(" ".join(texts)).strip(),
+                    score=log_probability / max(count, 1) ** request.settings.length_penalty,
                     log_probability=log_probability,
                     tokens=tuple(self.tokenizers.target.pieces(id for sentence in ids for id in sentence)),
                 )
             )
-        best_first = sorted(range(n_best), key=lambda k: -joined[k].score)
+        best_first = sorted(range(request.n_best), key=lambda k: -joined[k].score)
         flags = ["split"] * (len(parts) > 1)
         if any(hypotheses.lengths[best_first[0]] >= most for hypotheses, most in parts):
             flags.append("limit")

@@ -45,10 +45,11 @@ def run(name: str, words: Sequence[str]) -> int:
     logging.getLogger("transformer").setLevel(logging.INFO)
     try:
         importlib.import_module(f"transformer.commands.{name}").main(words)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return 0
     except ExpectedError as failure:
-        print(f"error: {failure}", file=sys.stderr)
+        _tell(str(failure))
         return failure.exit_code
     except BrokenPipeError:  # the reader has had enough: no failure of ours
         _let_go_of_stdout()
@@ -59,13 +60,18 @@ def run(name: str, words: Sequence[str]) -> int:
         if problem.errno not in OF_THE_ENVIRONMENT:
             raise
         _let_go_of_stdout()
-        print(f"error: cannot write {problem.filename or 'the output'}: {problem.strerror}", file=sys.stderr)
+        _tell(f"cannot write {problem.filename or 'the output'}: {problem.strerror}")
         return 4
     except (MemoryError, RuntimeError) as problem:
         if isinstance(problem, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(problem):  # JAX's
             raise
-        print("error: out of memory; lower train.batch_tokens, or --batch-tokens of translate", file=sys.stderr)
+        _tell("out of memory; lower train.batch_tokens, or --batch-tokens of translate")
         return 4
+
+
+def _tell(failure: str) -> None:
+    if sys.stderr is not None:  # closed, and `print` would take stdout
+        print(f"error: {failure}", file=sys.stderr)
 
 
 def _let_go_of_stdout() -> None:

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from transformer.commands.arguments import Parser
 from transformer.commands.files import json_line, open_output, refuse_overwriting
 from transformer.data.corpus import open_pairs
+
+if TYPE_CHECKING:
+    from transformer.scoring import Scored
 
 PAIRS = 2048  # scored together
 
@@ -38,17 +42,22 @@ def main(words: Sequence[str]) -> None:
     number, remaining = 0, iter(pairs)
     with open_output(arguments.output) as output:
         while chunk := list(islice(remaining, PAIRS)):
-            for scored in score(translator, chunk, first_line=number):
-                number += 1
-                line = f"{scored.log_probability:.6f}\n"
-                if arguments.format == "jsonl":
-                    line = json_line(
-                        {
-                            "line": number,
-                            "score": scored.log_probability,
-                            "tokens": scored.tokens,
-                            "token_scores": scored.token_log_probabilities,
-                        }
-                    )
-                output.write(line.encode())
+            found = score(translator, chunk, first_line=number)
+            shown = [show(scored, line, arguments.format) for line, scored in enumerate(found, number + 1)]
+            output.write("".join(shown).encode())
             output.flush()
+            number += len(chunk)
+
+
+def show(scored: "Scored", number: int, form: str) -> str:
+    """A score as a line of a format. `number` is that of its pair, from 1."""
+    if form == "text":
+        return f"{scored.log_probability:.6f}\n"
+    return json_line(
+        {
+            "line": number,
+            "score": scored.log_probability,
+            "tokens": scored.tokens,
+            "token_scores": scored.token_log_probabilities,
+        }
+    )

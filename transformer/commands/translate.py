@@ -4,14 +4,23 @@ import logging
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transformer.commands.arguments import Parser
-from transformer.commands.files import json_line, open_input, open_output, refuse_overwriting, windows
+from transformer.commands.files import (
+    Input,
+    Output,
+    json_line,
+    number_of_lines,
+    open_input,
+    open_output,
+    refuse_overwriting,
+)
 from transformer.errors import UsageError
 
 if TYPE_CHECKING:
-    from transformer.translator import Translation
+    from transformer.translator import Translation, Translator
 
 log = logging.getLogger(__name__)
 
@@ -20,31 +29,57 @@ def main(words: Sequence[str]) -> None:
     arguments = _parser().parse(words)
     _check(arguments)
     from transformer.commands.devices import start_jax
-    from transformer.translator import WINDOW, Sampler, Translator
+    from transformer.translator import Translator
 
     start_jax()
     translator = Translator.load(arguments.model)
+    began = time.perf_counter()
+    with open_input(arguments.input) as stream, open_output(arguments.output) as output:
+        lines = Input(
+            stream,
+            most_bytes=arguments.max_line_bytes,
+            short_only=arguments.long == "fail",
+            utf8_only=arguments.on_bad_utf8 == "fail",
+        )
+        skipped = _translate(translator, lines, output, arguments)
+    if arguments.quiet:
+        return
+    for fault in lines.faults():
+        log.warning("%s", fault)
+    if skipped:
+        log.warning("%s too long: left blank", number_of_lines(skipped))
+    log.info("%s in %.1f s", number_of_lines(lines.count), time.perf_counter() - began)
+
+
+def _translate(translator: "Translator", lines: Input, output: Output, arguments: Namespace) -> int:
+    """Returns how many lines were left blank because they are too long."""
+    from transformer.translator import WINDOW, WINDOW_CHARACTERS, Sampler
+
     sampler = None
     if arguments.sample:
         sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed)
-    count, began = 0, time.perf_counter()
-    with open_input(arguments.input) as source, open_output(arguments.output) as output:
-        for lines in windows(source, WINDOW):
-            translations = translator.translate(
-                lines,
-                beam_size=arguments.beam_size,
-                length_penalty=arguments.length_penalty,
-                n_best=arguments.n_best,
-                batch_tokens=arguments.batch_tokens,
-                sampler=sampler,
-                first_line=count,
-            )
-            for number, translation in enumerate(translations, count):
-                output.write(show(translation, number, arguments.format).encode())
-            output.flush()
-            count += len(lines)
-    if not arguments.quiet:
-        log.info("%d lines in %.1f s", count, time.perf_counter() - began)
+    first = skipped = 0
+    for window in lines.windows(WINDOW, WINDOW_CHARACTERS):
+        translations = translator.translate(
+            window,
+            beam_size=arguments.beam_size,
+            length_penalty=arguments.length_penalty,
+            n_best=arguments.n_best,
+            batch_tokens=arguments.batch_tokens,
+            sampler=sampler,
+            long=arguments.long,
+            first_line=first,
+        )
+        shown = []
+        for number, translation in enumerate(translations, first):
+            if number in lines.too_long:
+                translation = replace(translation, flags=("skipped",))
+            skipped += "skipped" in translation.flags
+            shown.append(show(translation, number, arguments.format))
+        output.write("".join(shown).encode())
+        output.flush()
+        first += len(window)
+    return skipped
 
 
 def show(translation: "Translation", number: int, form: str) -> str:
@@ -80,7 +115,28 @@ def _parser() -> Parser:
         help="text: a line each; jsonl: an object a line with line, source, translation, score and flags;"
         " nbest: Marian's `0 ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no line about the time on stderr")
+    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    faults = parser.add_argument_group("faulty input", "What is done about it is told in a line on stderr.")
+    faults.add_argument(
+        "--on-bad-utf8",
+        choices=("replace", "fail"),
+        default="replace",
+        help="U+FFFD in the place of bytes that are not UTF-8, or stop there with exit code 3 (default: replace)",
+    )
+    faults.add_argument(
+        "--long",
+        choices=("split", "skip", "fail"),
+        default="split",
+        help="a line with more tokens than the model takes: translate it in parts, leave its line blank, or stop there"
+        " with exit code 3 (default: split)",
+    )
+    faults.add_argument(
+        "--max-line-bytes",
+        type=int,
+        default=1 << 20,
+        metavar="N",
+        help="a line with more is not read: it is left blank, or with --long fail an error (default: 1048576)",
+    )
     search = parser.add_argument_group("search", "What is not given is as the model's config has it.")
     search.add_argument("--beam-size", type=int, metavar="K", help="hypotheses kept open; 1: greedy")
     search.add_argument(
@@ -116,6 +172,7 @@ def _check(arguments: Namespace) -> None:
         "top_k": (0, 1 << 31),
         "top_p": (1e-9, 1),
         "seed": (0, (1 << 31) - 1),
+        "max_line_bytes": (1, 1 << 30),
     }
     for name, (least, most) in bounds.items():
         value = getattr(arguments, name)

@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from transformer.config import Tokenizer as Settings
-from transformer.data.lines import one_line
+from transformer.data.lines import one_line, plain
 from transformer.errors import DataError, UsageError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
@@ -32,11 +33,11 @@ class Tokenizer:
         processor = SentencePieceProcessor()
         try:
             processor.LoadFromSerializedProto(model_bytes)
-        except RuntimeError:
+            self._pieces: list[str] = [processor.id_to_piece(index) for index in range(processor.vocab_size())]
+        except (RuntimeError, UnicodeDecodeError):
             raise UsageError(f"{name}: not a SentencePiece model") from None
         self.model_bytes = model_bytes
         self._processor = processor
-        self._pieces: list[str] = [processor.id_to_piece(index) for index in range(processor.vocab_size())]
         self._shown = frozenset(
             index for index in range(len(self._pieces))
             if not (processor.is_control(index) or processor.is_unknown(index))
@@ -62,15 +63,20 @@ class Tokenizer:
         return Tokenizer(model_bytes, str(path))
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_bytes(self.model_bytes)
+        """Without the names of files that a training elsewhere has left in the model."""
+        Path(path).write_bytes(_without_names(self.model_bytes))
 
     @property
     def vocab_size(self) -> int:
         return len(self._pieces)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without EOS. Whatever the text says, no control id is among them."""
-        return self._processor.encode([one_line(text) for text in texts])
+        """The ids of each text, without EOS. Whatever the text says, no control id is among them.
+
+        Control characters are as spaces. How far different characters count as one (é in one code or in two) is settled
+        by the normalisation with which the model was trained.
+        """
+        return self._processor.encode([plain(text) for text in texts])
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text; control ids, the unknown and ids beyond the vocabulary are passed over."""
@@ -84,6 +90,15 @@ class Tokenizer:
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Each id as its piece, control symbols included."""
         return [self._pieces[index] for index in ids]
+
+
+def _without_names(model_bytes: bytes) -> bytes:
+    """The bytes as they are, if SentencePiece's record of its training names no files."""
+    model = ModelProto.FromString(model_bytes)
+    before = model.ByteSize()
+    for field in ("input", "model_prefix", "seed_sentencepieces_file"):
+        model.trainer_spec.ClearField(field)
+    return model_bytes if model.ByteSize() == before else model.SerializeToString(deterministic=True)
 
 
 @dataclass(frozen=True)

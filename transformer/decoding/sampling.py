@@ -20,6 +20,16 @@ def most_probable(log_probabilities_BKV: Array, position: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Sampler:
+    """Draw translations instead of searching for the best: see `Sampling`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 1
+
+
+@dataclass(frozen=True)
 class Sampling:
     """Draws from the model's distribution, sharpened and cut.
 
