@@ -15,6 +15,7 @@ from runs import ROOT, small
 from transformer.config import Config
 from transformer.config_file import settings
 from transformer.errors import UsageError
+from transformer.model_dir import clear_leftovers
 from transformer.training import run_dir
 
 KEYS = [setting.key for setting in settings()]
@@ -125,7 +126,7 @@ def test_t06_the_renaming_of_a_model_is_ended(tmp_path: Path, present: tuple[str
     for name in present:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
-    run_dir.clear_leftovers(tmp_path)
+    clear_leftovers(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     expected = "model" if "model" in present else "model.old"
     assert (tmp_path / "model" / "file").read_text() == expected

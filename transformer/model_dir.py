@@ -76,6 +76,15 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card
     shutil.rmtree(old, ignore_errors=True)
 
 
+def clear_leftovers(directory: Path) -> None:
+    """Ends what a `save_model` that was killed has begun."""
+    new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
+    if old.exists() and not directory.exists():
+        os.rename(old, directory)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _version() -> str:
     try:
         return metadata.version(PACKAGE)

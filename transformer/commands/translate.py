@@ -116,6 +116,13 @@ def _parser() -> Parser:
         " nbest: Marian's `0 ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
     )
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    _add_faults(parser)
+    _add_search(parser)
+    _add_sampling(parser)
+    return parser
+
+
+def _add_faults(parser: Parser) -> None:
     faults = parser.add_argument_group("faulty input", "What is done about it is told in a line on stderr.")
     faults.add_argument(
         "--on-bad-utf8",
@@ -137,6 +144,9 @@ def _parser() -> Parser:
         metavar="N",
         help="a line with more is not read: it is left blank, or with --long fail an error (default: 1048576)",
     )
+
+
+def _add_search(parser: Parser) -> None:
     search = parser.add_argument_group("search", "What is not given is as the model's config has it.")
     search.add_argument("--beam-size", type=int, metavar="K", help="hypotheses kept open; 1: greedy")
     search.add_argument(
@@ -148,6 +158,9 @@ def _parser() -> Parser:
     search.add_argument(
         "--batch-tokens", type=int, metavar="N", help="source positions translated at a time, padding included"
     )
+
+
+def _add_sampling(parser: Parser) -> None:
     sampling = parser.add_argument_group("sampling", "Draw translations at random instead of searching the best.")
     sampling.add_argument("--sample", action="store_true", help="sample; --n-best draws of a line, best first")
     sampling.add_argument("--temperature", type=float, default=1.0, help="below 1: closer to greedy (default: 1)")
@@ -158,7 +171,6 @@ def _parser() -> Parser:
     sampling.add_argument(
         "--seed", type=int, default=1, help="with the number of the line it fixes each draw (default: 1)"
     )
-    return parser
 
 
 def _check(arguments: Namespace) -> None:

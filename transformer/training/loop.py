@@ -14,6 +14,7 @@ from transformer.data.batches import Batch, Batches, choose_buckets, prefetch, r
 from transformer.data.prepare import Prepared, open_all, prepare
 from transformer.errors import SystemProblem
 from transformer.model.table import parameter_table
+from transformer.model_dir import clear_leftovers
 from transformer.training import run_dir
 from transformer.training.checkpoint import Checkpoints, Progress
 from transformer.training.keeper import Keeper, Run
@@ -50,7 +51,7 @@ def _begin(config: Config, *, allow_changes: bool) -> Run:
     run_dir.check_corpora(config, digests, allow_changes=allow_changes)
     corpus = prepare(config, corpora, config.directory / "data")
     run_dir.write_run(config, digests)
-    run_dir.clear_leftovers(config.directory)
+    clear_leftovers(config.directory / "model")
     return _plan(config, corpus, mesh)
 
 

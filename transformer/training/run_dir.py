@@ -4,7 +4,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,15 +105,6 @@ def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
         unfinished = config.directory / f"{name}.unfinished"
         unfinished.write_text(content, encoding="utf8")
         os.replace(unfinished, config.directory / name)
-
-
-def clear_leftovers(directory: Path) -> None:
-    """Ends what a killed process has begun: the model directory is put in its place by two renamings."""
-    model, new, old = (directory / name for name in ("model", "model.new", "model.old"))
-    if old.exists() and not model.exists():
-        os.rename(old, model)
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def has_begun(directory: Path) -> bool:
