@@ -31,7 +31,7 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-long: .venv/.installed
-	$(BIN)/python -m pytest -m long --durations=0 $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -93,6 +93,23 @@ def test_t05_damage_to_any_file_is_found(copy: Path, harm, caplog: pytest.LogCap
         shutil.rmtree(copy.with_name("other"))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_t05_a_hundred_flips(copy: Path, seed: int) -> None:
+    """Each of one bit, anywhere in any file of the newest checkpoint."""
+    places = np.random.default_rng(seed)
+    files = sorted(path for path in (copy / "4").rglob("*") if path.is_file() and path.stat().st_size)
+    whole = shutil.copytree(copy, copy.with_name("whole"))
+    for _ in range(100):
+        file = files[places.integers(len(files))]
+        content = bytearray(file.read_bytes())
+        content[places.integers(len(content))] ^= 1 << int(places.integers(8))
+        file.write_bytes(content)
+        assert restored(copy) == 3, f"seed {seed}: {file}"
+        shutil.rmtree(copy)
+        shutil.copytree(whole, copy)
+
+
 def test_t05_a_damaged_checkpoint_is_put_aside_and_written_again(copy: Path) -> None:
     flip(next((copy / "4" / "state").rglob("d/*")))
     checkpoints = Checkpoints(copy, 2)

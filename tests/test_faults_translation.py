@@ -515,6 +515,16 @@ def test_x23_neighbours_order_and_stream_change_nothing(translate: Command, tmp_
         assert entry["score"] == pytest.approx(said[entry["source"]][1], rel=1e-4)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("beam", [1, 3])
+def test_x23_a_thousand_sentences_in_batches_of_other_sizes(translate: Command, beam: int) -> None:
+    lines = joined([english.encode() for english, _ in clauses("test", 1000)])
+    found = [translate(lines, "--beam-size", beam, "--batch-tokens", size).out.split(b"\n") for size in (256, 64, 2048)]
+    assert len(found[0]) == 1001
+    for other in found[1:]:
+        assert sum(a != b for a, b in zip(found[0], other, strict=True)) <= 1
+
+
 def test_x24_windows_are_bounded_in_bytes() -> None:
     read = 0
 
