@@ -13,7 +13,7 @@ import pytest
 from jax import Array
 
 from transformer.errors import SystemProblem, UsageError
-from transformer.training.checkpoint import Checkpoints, Progress
+from transformer.training.checkpoint import Checkpoint, Checkpoints, Progress, _read
 
 State = dict[str, Array]
 ENVIRONMENT = {"jax": "0"}
@@ -91,6 +91,17 @@ def test_t05_damage_to_any_file_is_found(copy: Path, harm, caplog: pytest.LogCap
             assert "using 3" in caplog.text
             caplog.clear()
         shutil.rmtree(copy.with_name("other"))
+
+
+def test_t05_no_bit_of_a_manifest_can_change(copy: Path) -> None:
+    """Nothing lists its sha256 but itself."""
+    file = copy / "4" / "manifest.json"
+    whole = file.read_bytes()
+    assert isinstance(_read(copy / "4", 4), Checkpoint)
+    for place in range(len(whole)):
+        for bit in range(8):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            assert not isinstance(_read(copy / "4", 4), Checkpoint), (place, bit)
 
 
 @pytest.mark.long

@@ -1,6 +1,7 @@
 """Size and sha256 of the files of a directory, and what has become of them since."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,3 +34,20 @@ def damage(directory: Path, files: Mapping[str, Any]) -> str | None:
             if found[key] != expected[key]:
                 return f"{name}: {key} differs"
     return None
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """The content as JSON that says of itself, under "seal", what it is: of a manifest, which nothing else lists."""
+    return json.dumps({**content, "seal": _seal(content)}, indent=1)
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """What `sealed` was given. Raises ValueError where it is something else by now."""
+    content = json.loads(text)
+    if not isinstance(content, dict) or content.pop("seal", None) != _seal(content):
+        raise ValueError("differs from its own sha256")
+    return content
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,13 +1,12 @@
 """Checkpoints: what resuming needs, through Orbax. All calls of Orbax are here.
 
     checkpoints/STEP/state/          the arrays, as Orbax writes them
-    checkpoints/STEP/manifest.json   the step, what else a run remembers, and the sha256 of each file
+    checkpoints/STEP/manifest.json   the step, what else a run remembers, and the sha256 of each file and of itself
 
 A checkpoint is written under another name, flushed to the disk, and renamed when it is whole. So what carries the
 number of a step was whole once, and the manifest tells whether it still is: Orbax alone takes flipped bits for weights.
 """
 
-import json
 import logging
 import os
 import re
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 from orbax.checkpoint import v1 as orbax
 
-from transformer.checksums import checksums, damage
+from transformer.checksums import checksums, damage, sealed, unsealed
 from transformer.errors import SystemProblem, UsageError
 from transformer.model.parameters import named, with_values
 
@@ -72,7 +71,7 @@ class Checkpoints:
                 "environment": environment,
                 "files": checksums(unfinished, flush=True),
             }
-            (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf8")
+            (unfinished / "manifest.json").write_text(sealed(manifest), encoding="utf8")
             _flush(unfinished / "manifest.json")
             if place.exists():  # a run that goes on comes to the same steps
                 self._remove(step)
@@ -130,7 +129,7 @@ class Checkpoints:
 def _read(directory: Path, step: int) -> Checkpoint | str:
     """The checkpoint, or what is wrong with it."""
     try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf8"))
+        manifest = unsealed((directory / "manifest.json").read_text(encoding="utf8"))
         found = Checkpoint(int(manifest["step"]), Progress(**manifest["progress"]), dict(manifest["environment"]))
         problem = damage(directory, manifest["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
