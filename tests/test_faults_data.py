@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from transformer.commands.main import run
-from transformer.config import Config
+from transformer.config import Config, Data
 from transformer.data import lines, survey
 from transformer.data.clauses import clauses
 from transformer.data.corpus import open_corpus
@@ -219,6 +219,18 @@ def test_t15_a_corpus_with_nothing_in_it(
     words = (name, "--data.valid", other) if split == "train" else (other, "--data.valid", name)
     told = fails(capsys, tmp_path, 3, *words)
     assert told.startswith(f"error: {name}: no pair of sentences is left to use; {reason}")
+
+
+def test_t15_the_same_pair_over_and_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One pair is a corpus, and so are two pairs, however often each of them stands there."""
+    name = write(tmp_path / "same", [b"a"] * 9 + [b""], [b"b"] * 10)
+    told = fails(capsys, tmp_path, 3, name)
+    assert (
+        f"{name}: kept 1 of 10 pairs; left out: 8 the same pair again, 1 empty source (line 10); that is 90.0%" in told
+    )
+    for sources in ([b"a"], [b"a"] * 5 + [b"c"] * 5):
+        other = open_corpus(write(tmp_path / "other", sources, sources), "en", "de", "train")
+        survey.survey(tmp_path / "survey", [other], Data())
 
 
 def test_t15_all_too_long(tmp_path: Path) -> None:

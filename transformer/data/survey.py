@@ -37,8 +37,11 @@ def survey(directory: Path, corpora: Sequence[Corpus], settings: Data) -> None:
 
 def _look_at(corpus: Corpus) -> Outcome:
     report = Report()
-    for _ in clean_lines(corpus, report):
-        pass
+    pairs = (pair for _, pair in clean_lines(corpus, report))
+    first = next(pairs, None)
+    others = sum(pair != first for pair in pairs)
+    if report.kept > 1 and not others:  # a mistake upstream: there is nothing to learn from it
+        report.left_out["the same pair again"] = report.kept - 1
     return Outcome(corpus.name, report.read, report.kept, report.summary(), _shifted(corpus))
 
 
