@@ -38,7 +38,7 @@ def tokenizers() -> "Tokenizers":
     """One for both sides, of 500 sentences."""
     from transformer.config import Tokenizer
     from transformer.data.clauses import clauses
-    from transformer.data.tokenizer import train_tokenizers
+    from transformer.data.tokenizer_training import train_tokenizers
 
     english, german = zip(*clauses("train", 500), strict=True)
     return train_tokenizers(english, german, Tokenizer(vocab_size=400))

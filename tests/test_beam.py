@@ -1,6 +1,7 @@
 """Beam search equals brute force and a reference of a few lines, over random toys that see the whole prefix."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 
@@ -11,20 +12,24 @@ import pytest
 from jax import Array
 from toys import CODES, Toy, extended, toy_step
 
-from transformer.decoding.beam import beam_search
+from transformer.decoding.beam import Stop, beam_search, when_certain, when_full, when_unlikely
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 
 V, L = 7, 5
 START, END, NEVER = 0, 1, 2
-SYMBOLS = Symbols(START, END, (NEVER, 6))
+SYMBOLS = Symbols(START, END, (START, NEVER, 6))
 TEXT = (3, 4, 5)
 Found = list[tuple[tuple[int, ...], float, float]]  # tokens, log-probability, score
 
 
-@partial(jax.jit, static_argnames=("beams", "n_best"))
-def search(logits: Array, limits: Array, alpha: Array, *, beams: int, n_best: int) -> Hypotheses:
+@partial(jax.jit, static_argnames=("beams", "n_best", "stop"))
+def search(
+    logits: Array, limits: Array, alpha: Array, *, beams: int, n_best: int, stop: Stop = when_certain
+) -> Hypotheses:
     cache = Toy(logits, jnp.zeros((len(logits), beams), jnp.int32))
-    return beam_search(toy_step, cache, limits, SYMBOLS, beams=beams, length=L, length_penalty=alpha, n_best=n_best)
+    return beam_search(
+        toy_step, cache, limits, SYMBOLS, beams=beams, length=L, length_penalty=alpha, stop=stop, n_best=n_best
+    )
 
 
 def random_logits(seed: int, sentences: int) -> np.ndarray:
@@ -39,8 +44,10 @@ def next_log_probabilities(logits: np.ndarray, prefix: tuple[int, ...]) -> np.nd
     return exact - np.log(np.exp(exact).sum())
 
 
-def log_probability(logits: np.ndarray, tokens: tuple[int, ...]) -> float:
-    return math.fsum(next_log_probabilities(logits, tokens[:i])[token] for i, token in enumerate(tokens))
+def log_probability(logits: np.ndarray, tokens: tuple[int, ...], limit: int) -> float:
+    """The end that the limit forces costs nothing."""
+    asked = tokens[: limit - 1]
+    return math.fsum(next_log_probabilities(logits, tokens[:i])[token] for i, token in enumerate(asked))
 
 
 def ranked(finished: list[tuple[tuple[int, ...], float]], alpha: float) -> Found:
@@ -49,23 +56,42 @@ def ranked(finished: list[tuple[tuple[int, ...], float]], alpha: float) -> Found
 
 def every_sentence(logits: np.ndarray, limit: int, alpha: float) -> Found:
     sentences = [(*text, END) for length in range(limit) for text in product(TEXT, repeat=length)]
-    return ranked([(tokens, log_probability(logits, tokens)) for tokens in sentences], alpha)
+    return ranked([(tokens, log_probability(logits, tokens, limit)) for tokens in sentences], alpha)
 
 
-def reference(logits: np.ndarray, limit: int, alpha: float, beams: int) -> Found:
-    """Beam search without any haste: until the limit, never done before it."""
+def never(finished: list[float], best: float, length: int, limit: int, alpha: float) -> bool:
+    return False
+
+
+def full(finished: list[float], best: float, length: int, limit: int, alpha: float) -> bool:
+    return True
+
+
+def unlikely(finished: list[float], best: float, length: int, limit: int, alpha: float) -> bool:
+    return finished[-1] >= best / length**alpha
+
+
+Done = Callable[[list[float], float, int, int, float], bool]  # asked when as many as the beam is wide have finished
+
+
+def reference(logits: np.ndarray, limit: int, alpha: float, beams: int, done: Done) -> Found:
     opened: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished = []
     for position in range(limit):
-        allowed = (END,) if position == limit - 1 else (END, *TEXT)
-        candidates = [
-            ((*prefix, token), total + next_log_probabilities(logits, prefix)[token])
-            for prefix, total in opened
-            for token in allowed
-        ]
+        if position == limit - 1:
+            candidates = [((*prefix, END), total) for prefix, total in opened]
+        else:
+            candidates = [
+                ((*prefix, token), total + next_log_probabilities(logits, prefix)[token])
+                for prefix, total in opened
+                for token in (END, *TEXT)
+            ]
         candidates.sort(key=lambda candidate: -candidate[1])
         finished += [candidate for candidate in candidates[:beams] if candidate[0][-1] == END]
         opened = [candidate for candidate in candidates[: 2 * beams] if candidate[0][-1] != END][:beams]
+        scores = [score for *_, score in ranked(finished, alpha)[:beams]]
+        if len(scores) == beams and opened and done(scores, opened[0][1], position + 1, limit, alpha):
+            break
     return ranked(finished, alpha)
 
 
@@ -100,10 +126,15 @@ def test_a_narrow_beam_equals_the_reference(beams: int, n_best: int) -> None:
     sentences = 41
     logits = random_logits(2, sentences)
     limits = np.random.default_rng(3).integers(1, L + 1, sentences)
+    expected: dict[Stop, Done] = {when_full: full, when_unlikely: unlikely, when_certain: never}
+    different = set()
     for alpha in (0.0, 0.6, 1.0, 2.0):
-        found = rows(search(logits, jnp.asarray(limits), jnp.float32(alpha), beams=beams, n_best=n_best))
-        for entries, table, limit in zip(found, logits, limits, strict=True):
-            assert_same(entries, reference(table, int(limit), alpha, beams)[:n_best])
+        for stop, done in expected.items():
+            found = rows(search(logits, jnp.asarray(limits), jnp.float32(alpha), beams=beams, n_best=n_best, stop=stop))
+            for entries, table, limit in zip(found, logits, limits, strict=True):
+                assert_same(entries, reference(table, int(limit), alpha, beams, done)[:n_best])
+            different.add(str(found))
+    assert len(different) > 4  # the rules find different sentences
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
@@ -119,7 +150,7 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_what_is_found_is_a_sentence_with_its_own_log_probability() -> None:
-    """Ids that are no text never come, though the model likes them; the forced end costs what the model says."""
+    """Ids that are no text never come, though the model likes them; the forced end costs nothing."""
     logits, limits = random_logits(5, 41), np.arange(41) % L + 1
     logits[:, :, [START, NEVER, 6]] += 3
     logits[:, :, END] -= 3
@@ -130,6 +161,6 @@ def test_what_is_found_is_a_sentence_with_its_own_log_probability() -> None:
             assert len(tokens) <= limit
             assert tokens[-1] == END
             assert set(tokens[:-1]) <= set(TEXT)
-            assert total == pytest.approx(log_probability(table, tokens), rel=1e-4)
-            assert score == pytest.approx(total / len(tokens) ** 0.6, rel=1e-4)
+            assert total == pytest.approx(log_probability(table, tokens, limit), rel=1e-4, abs=1e-9)
+            assert score == pytest.approx(total / len(tokens) ** 0.6, rel=1e-4, abs=1e-9)
     assert any(len(entries[0][0]) == L for entries in found)

@@ -13,7 +13,8 @@ from transformer.data import examples
 from transformer.data.clauses import clauses
 from transformer.data.corpus import Corpus, Pair
 from transformer.data.examples import Examples, prepare_examples
-from transformer.data.tokenizer import Tokenizers, train_tokenizers
+from transformer.data.tokenizer import Tokenizers
+from transformer.data.tokenizer_training import train_tokenizers
 from transformer.errors import DataError
 
 PAIRS = [Pair(*pair) for pair in clauses("train", 100)]

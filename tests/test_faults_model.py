@@ -20,7 +20,8 @@ from sentencepiece import SentencePieceTrainer
 
 from transformer.config import Tokenizer as Settings
 from transformer.data.clauses import clauses
-from transformer.data.tokenizer import Tokenizers, load_tokenizers, train_tokenizer
+from transformer.data.tokenizer import Tokenizers, load_tokenizers
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.errors import UsageError
 from transformer.model_dir import FORMAT, load_model, save_model
 from transformer.translator import Translator

@@ -14,7 +14,7 @@ from transformer.decoding.sampling import Sampling, generate, most_probable
 
 V, L = 7, 11
 START, END, NEVER = 0, 1, 2
-SYMBOLS = Symbols(START, END, (NEVER,))
+SYMBOLS = Symbols(START, END, (START, NEVER))
 NOTHING = [START, NEVER]
 
 
@@ -44,10 +44,13 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def greedy(logits: np.ndarray, limit: int) -> tuple[list[int], float]:
+    """The end that the limit forces costs nothing."""
     tokens, total, code = [], 0.0, extended(0, START)
     while END not in tokens:
         following = log_softmax(logits[code])
-        allowed = [END] if len(tokens) == limit - 1 else [i for i in range(V) if i not in NOTHING]
+        if len(tokens) == limit - 1:
+            return [*tokens, END], total
+        allowed = [i for i in range(V) if i not in NOTHING]
         best = max(allowed, key=lambda i: following[i])
         tokens.append(best)
         total += following[best]
@@ -98,8 +101,8 @@ def test_draws_end_and_hold_text_only() -> None:
         codes = [extended(0, START)]
         for token in tokens[:-1]:
             codes.append(extended(codes[-1], token))
-        total = sum(log_softmax(logits[b, code])[token] for code, token in zip(codes, tokens, strict=True))
-        assert found.log_probabilities[b, k] == pytest.approx(total, rel=1e-4)
+        asked = [log_softmax(logits[b, code])[token] for code, token in zip(codes, tokens, strict=True)]
+        assert found.log_probabilities[b, k] == pytest.approx(sum(asked[: limits[b] - 1]), rel=1e-4)
 
 
 PROBABILITIES = np.array([0.0, 0.05, 0.0, 0.4, 0.1, 0.25, 0.2])

@@ -16,18 +16,8 @@ from sentencepiece import SentencePieceTrainer
 
 from transformer.config import Tokenizer as Settings
 from transformer.data.clauses import clauses
-from transformer.data.tokenizer import (
-    BOS,
-    EOS,
-    PAD,
-    UNK,
-    Tokenizer,
-    Tokenizers,
-    load_tokenizers,
-    spread,
-    train_tokenizer,
-    train_tokenizers,
-)
+from transformer.data.tokenizer import Tokenizer, Tokenizers, load_tokenizers
+from transformer.data.tokenizer_training import BOS, EOS, PAD, UNK, spread, train_tokenizer, train_tokenizers
 from transformer.errors import DataError, UsageError
 
 PAIRS = list(clauses("train", 300))
@@ -99,7 +89,7 @@ def test_decoding_passes_over_what_is_no_text() -> None:
 def test_a_training_gives_the_same_bytes_always(kind: str) -> None:
     script = (
         "import sys, hashlib; from transformer.config import Tokenizer as Settings;"
-        "from transformer.data.clauses import clauses; from transformer.data.tokenizer import train_tokenizer;"
+        "from transformer.data.clauses import clauses; from transformer.data.tokenizer_training import train_tokenizer;"
         "texts = [text for pair in clauses('train', 300) for text in pair];"
         "settings = Settings.model_validate({'vocab_size': 400, 'kind': sys.argv[1]});"
         "print(hashlib.sha256(train_tokenizer(texts, settings).model_bytes).hexdigest())"

@@ -4,7 +4,6 @@ A config file says only what differs from here. Values come from the defaults, t
 (`--section.key VALUE`); all three go through the same checks, before anything is computed.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -89,6 +88,10 @@ class Model(Section):
     """layer norm before each sublayer (trains easily) or after (as in the paper of 2017)"""
     norm_epsilon: Annotated[float, Field(gt=0)] = 1e-5
     """added to the variance in a layer norm"""
+    scale_embeddings: bool = True
+    """multiply embeddings by the square root of their width, as in the paper of 2017"""
+    output_bias: bool = False
+    """add a bias to the scores of the vocabulary, as Marian does"""
     positions: Literal["sinusoidal", "learned"] = "sinusoidal"
     """how a token knows its place"""
     max_positions: Size = 512
@@ -161,6 +164,9 @@ class Decode(Section):
     """K: hypotheses kept open; 1: greedy"""
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
     """alpha in score = log-probability / length^alpha"""
+    stop: Literal["full", "unlikely", "certain"] = "full"
+    """a sentence is done when K hypotheses have finished (full), and the open ones are worse by now (unlikely to win),
+    or cannot become better (certain to lose)"""
     max_ratio: Annotated[float, Field(gt=0, le=1 << 10)] = 2.0
     """a translation has at most max_ratio x source tokens + max_extra tokens"""
     max_extra: Annotated[int, Field(ge=0, le=1 << 16)] = 20
@@ -233,18 +239,3 @@ class Config(Section):
     @property
     def directory(self) -> Path:
         return Path(self.run_dir)
-
-    def to_toml(self) -> str:
-        """Every setting, as a file that `load` reads back to an equal config."""
-        lines: list[str] = []
-        for name, value in self.model_dump(mode="json").items():
-            if isinstance(value, dict):
-                lines += ["", f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
-            else:
-                lines.append(f"{name} = {_toml(value)}")
-        return "\n".join(lines) + "\n"
-
-
-def _toml(value: object) -> str:
-    """JSON is TOML too, but for surrogate pairs and a bare DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

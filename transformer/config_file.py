@@ -84,3 +84,19 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "tuple_type":
         return f"{key} = {error['input']!r}: should be a list"
     return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def to_toml(config: Config) -> str:
+    """Every setting, as a file that `load` reads back to an equal config."""
+    lines: list[str] = []
+    for name, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
+        else:
+            lines.append(f"{name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """JSON is TOML too, but for surrogate pairs and a bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

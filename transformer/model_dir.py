@@ -1,8 +1,9 @@
 """The model directory: what training leaves for translation, and what a person copies elsewhere.
 
     config.json         languages, the shape of the model, special ids, defaults of decoding
-    model.safetensors   the parameters, float32, by name
+    model.safetensors   the parameters by name, in the precision that config.json tells
     tokenizer.spm       SentencePiece, for both sides; or source.spm and target.spm
+    *.vocabulary.json   beside a .spm: ids other than its own, of models that came from elsewhere
     manifest.json       format version, version of this package, and size and sha256 of each file
 
 It is data only, and its bytes follow from config, data, seed and software versions: no times, no paths, no names.
@@ -15,9 +16,10 @@ import re
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from pydantic import Field, ValidationError
@@ -40,8 +42,12 @@ MOST_BYTES = {  # of each file that a model may have
     "tokenizer.spm": 1 << 26,
     "source.spm": 1 << 26,
     "target.spm": 1 << 26,
+    "tokenizer.vocabulary.json": 1 << 26,
+    "source.vocabulary.json": 1 << 26,
+    "target.vocabulary.json": 1 << 26,
 }
 MOST_BYTES_OF_HEADER = 1 << 20  # of model.safetensors, and of manifest.json
+STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}  # as model.safetensors calls them
 
 
 class Card(Section):
@@ -57,15 +63,21 @@ class Card(Section):
     """tokens of the longest source it was trained on, end of sentence included"""
     model: Model
     decode: Decode
+    weights: Literal["float32", "float16", "bfloat16"] = "float32"
+    """precision of the parameters in model.safetensors; once read, they are float32"""
 
 
 def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
-    """Writes the directory in full beside its place, and then puts it there."""
+    """Writes the directory in full beside its place, and then puts it there.
+
+    Raises UsageError, before anything is written, for a parameter that `card.weights` cannot hold.
+    """
+    tensors = {name: _stored(name, np.asarray(value), card) for name, value in named(model).items()}
     new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     _write_json(new / "config.json", card.model_dump(mode="json"))
-    save_file({name: np.asarray(value) for name, value in named(model).items()}, new / "model.safetensors")
+    save_file(tensors, new / "model.safetensors")
     tokenizers.save(new)
     files = checksums(new, flush=True)
     _write_json(new / "manifest.json", {"format": FORMAT, "version": _version(), "files": files})
@@ -74,6 +86,17 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card
         os.rename(directory, old)
     os.rename(new, directory)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _stored(name: str, values: np.ndarray, card: Card) -> np.ndarray:
+    """A parameter in the precision of the card."""
+    with np.errstate(over="ignore"):
+        stored = values.astype(jnp.dtype(card.weights), order="C", copy=False)  # safetensors writes memory as it lies
+    if stored is not values and not np.isfinite(stored).all():
+        raise UsageError(
+            f"the tensor {name} has {np.abs(values).max():.6g}, which {card.weights} cannot hold; take another precision"
+        )
+    return stored
 
 
 def clear_leftovers(directory: Path) -> None:
@@ -174,7 +197,7 @@ def _read_parameters(path: Path, card: Card) -> Transformer:
         with safe_open(path, framework="numpy") as file:
             _check_names(path, set(file.keys()), set(expected))
             return with_values(
-                shape, {name: _tensor(path, file, name, array.shape) for name, array in expected.items()}
+                shape, {name: _tensor(path, file, name, array.shape, card) for name, array in expected.items()}
             )
     except (OSError, SafetensorError) as problem:
         raise _faulty(path, f"cannot be read: {problem}") from None
@@ -187,12 +210,13 @@ def _check_names(path: Path, found: set[str], expected: set[str]) -> None:
         raise _faulty(path, f"the tensor {name} is none of this model's")
 
 
-def _tensor(path: Path, file: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _tensor(path: Path, file: Any, name: str, shape: tuple[int, ...], card: Card) -> np.ndarray:
+    """A parameter, float32 whatever its precision in the file."""
     header = file.get_slice(name)
-    found = header.get_dtype(), tuple(header.get_shape())
-    if found != ("F32", shape):
-        raise _faulty(path, f"{name} is {found[0]} {found[1]}, config.json asks for F32 {shape}")
-    values = file.get_tensor(name)
+    found, expected = (header.get_dtype(), tuple(header.get_shape())), (STORED[card.weights], shape)
+    if found != expected:
+        raise _faulty(path, f"{name} is {found[0]} {found[1]}, config.json asks for {expected[0]} {shape}")
+    values = file.get_tensor(name).astype(np.float32, copy=False)
     if not np.isfinite(values).all():
         raise _faulty(path, f"the tensor {name} has numbers that are not finite")
     return values

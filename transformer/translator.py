@@ -16,7 +16,7 @@ from transformer.data.lines import is_blank, plain
 from transformer.data.segments import segments
 from transformer.data.shapes import LENGTHS, fill, group
 from transformer.data.tokenizer import Tokenizers
-from transformer.decoding.beam import beam_search
+from transformer.decoding.beam import STOPS, beam_search
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 from transformer.decoding.sampling import Sampler, Sampling, generate, most_probable
 from transformer.errors import DataError, UsageError
@@ -83,7 +83,7 @@ class Translator:
     def __init__(self, model: Transformer, tokenizers: Tokenizers, card: Card):
         self.model, self.tokenizers, self.card = model, tokenizers, card
         target = tokenizers.target
-        self.symbols = Symbols(target.bos_id, target.eos_id, (target.pad_id, target.unk_id))
+        self.symbols = Symbols(target.bos_id, target.eos_id, target.never_ids)
 
     @staticmethod
     def load(path: str | Path) -> "Translator":
@@ -128,11 +128,12 @@ class Translator:
         yield from self._window(window, request, number)
 
     def _window(self, lines: Sequence[str], request: Request, number: int) -> Iterator[Translation]:
-        longest = min(self.card.max_length, LENGTHS[-1])
+        tokenizer, longest = self.tokenizers.source, min(self.card.max_length, LENGTHS[-1])
         parts: list[Part] = []
         skipped: set[int] = set()
-        said = ["" if is_blank(line) else line for line in lines]
-        for line, texts in enumerate(segments(said, self.tokenizers.source.encode, longest - 1)):
+        tagged = [tokenizer.split_tag(line) for line in lines]
+        said = ["" if is_blank(text) else text for _, text in tagged]
+        for line, texts in enumerate(segments(said, tokenizer.encode_untagged, longest - 1 - tokenizer.most_tags)):
             if len(texts) > 1 and request.long == "fail":
                 raise DataError(
                     f"line {number + line + 1}: more than the {longest} tokens that this model takes;"
@@ -141,7 +142,7 @@ class Translator:
             if len(texts) > 1 and request.long == "skip":
                 skipped.add(line)
             else:
-                parts += [Part(line, [*ids, self.tokenizers.source.eos_id], number + line) for ids in texts]
+                parts += [Part(line, [*tagged[line].ids, *ids, tokenizer.eos_id], number + line) for ids in texts]
         found = self._search(parts, request)
         of_line: dict[int, list[tuple[Hypotheses, int]]] = defaultdict(list)
         for part, hypotheses in zip(parts, found, strict=True):
@@ -170,6 +171,7 @@ class Translator:
                 beams=settings.beam_size,
                 n_best=request.n_best,
                 length=limit(length, settings, self.card.model),
+                stop=settings.stop,
                 seed=0 if sampler is None else sampler.seed,
                 sampler=sampler and replace(sampler, seed=0),  # a program serves every seed
             )
@@ -215,7 +217,7 @@ def _column(values: Sequence[int], rows: int) -> np.ndarray:
     return np.array([*values, *[1] * (rows - len(values))], np.int32)
 
 
-@partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "sampler"))
+@partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "stop", "sampler"))
 def _translate_batch(
     model: Transformer,
     source: Array,
@@ -227,6 +229,7 @@ def _translate_batch(
     beams: int,
     n_best: int,
     length: int,
+    stop: str,
     seed: Array,
     sampler: Sampler | None,
 ) -> Hypotheses:
@@ -234,7 +237,7 @@ def _translate_batch(
         cache = model.start(source, beams=beams, length=length)
         return beam_search(
             model.step, cache, limits, symbols,
-            beams=beams, length=length, length_penalty=length_penalty, n_best=n_best,
+            beams=beams, length=length, length_penalty=length_penalty, stop=STOPS[stop], n_best=n_best,
         )  # fmt: skip
     choose = most_probable
     if sampler is not None:

@@ -67,7 +67,7 @@ def prepare_examples(
     """
     described = [
         *(corpus.digest for corpus in corpora),
-        hashlib.sha256(tokenizers.source.model_bytes + tokenizers.target.model_bytes).hexdigest(),
+        hashlib.sha256(tokenizers.source.identity + tokenizers.target.identity).hexdigest(),
         f"{settings.max_length} {settings.max_ratio}",
         FORMAT,
     ]

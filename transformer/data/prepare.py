@@ -11,7 +11,8 @@ from transformer.data import manifest
 from transformer.data.corpus import Corpus, Pair, Report, clean, open_corpora
 from transformer.data.examples import Examples, prepare_examples
 from transformer.data.survey import survey
-from transformer.data.tokenizer import Tokenizers, load_tokenizers, train_tokenizers
+from transformer.data.tokenizer import Tokenizers, load_tokenizers
+from transformer.data.tokenizer_training import train_tokenizers
 
 log = logging.getLogger(__name__)
 

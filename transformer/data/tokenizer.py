@@ -1,34 +1,38 @@
 """SentencePiece: text to ids and back."""
 
-import io
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from sentencepiece import SentencePieceProcessor
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-from transformer.config import Tokenizer as Settings
-from transformer.data.lines import one_line, plain
-from transformer.errors import DataError, UsageError
+from transformer.data.lines import plain
+from transformer.data.vocabulary import Vocabulary, read_vocabulary
+from transformer.errors import UsageError
 
-PAD, BOS, EOS, UNK = 0, 1, 2, 3
-THREADS = 16  # of the training: the pieces depend on it, so it is the same on every machine
-LONGEST = 1000  # characters of a line that the training takes at a time
+VOCABULARY = ".vocabulary.json"  # in place of .spm: the name of the file beside a SentencePiece model
+_TAG = re.compile(r">>[^<>]+<<")
 
-_TOO_FEW = re.compile(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)")
+
+class Tagged(NamedTuple):
+    """A text, and what stood before it to tell the model of several languages which is wanted."""
+
+    ids: list[int]
+    text: str
 
 
 class Tokenizer:
-    """A SentencePiece model.
+    """A SentencePiece model, with its own ids or with those of a vocabulary.
 
-    `pad_id`, `bos_id`, `eos_id` and `unk_id` are the model's own: PAD, BOS, EOS and UNK if it was trained here. A model
+    `pad_id`, `bos_id`, `eos_id` and `unk_id` are the model's own: 0, 1, 2 and 3 if it was trained here. A model
     that lacks one of the first three gets it as an id after its last piece, so that `vocab_size` exceeds the model's.
+    `bos_id` is what a decoder is given first.
     """
 
-    def __init__(self, model_bytes: bytes, name: str = "tokenizer") -> None:
+    def __init__(self, model_bytes: bytes, name: str = "tokenizer", vocabulary: Vocabulary | None = None) -> None:
         """Raises UsageError, with `name` in it, where the bytes are not a SentencePiece model."""
         processor = SentencePieceProcessor()
         try:
@@ -37,7 +41,12 @@ class Tokenizer:
         except (RuntimeError, UnicodeDecodeError):
             raise UsageError(f"{name}: not a SentencePiece model") from None
         self.model_bytes = model_bytes
+        self.vocabulary = vocabulary
         self._processor = processor
+        self._tags: dict[str, int] = {}
+        if vocabulary is not None:
+            self._use(vocabulary)
+            return
         self._shown = frozenset(
             index for index in range(len(self._pieces))
             if not (processor.is_control(index) or processor.is_unknown(index))
@@ -46,6 +55,17 @@ class Tokenizer:
         self.bos_id = self._known_or_new(processor.bos_id(), "<s>")
         self.eos_id = self._known_or_new(processor.eos_id(), "</s>")
         self.unk_id: int = processor.unk_id()
+        self.never_ids: tuple[int, ...] = (self.pad_id, self.bos_id, self.unk_id)
+
+    def _use(self, vocabulary: Vocabulary) -> None:
+        self._pieces = list(vocabulary.pieces)
+        self.pad_id, self.bos_id, self.eos_id = vocabulary.pad, vocabulary.start, vocabulary.end
+        self.unk_id, self.never_ids = vocabulary.unknown, vocabulary.never
+        controls = {self.pad_id, self.bos_id, self.eos_id, self.unk_id}
+        ids = {piece: index for index, piece in enumerate(self._pieces) if index not in controls}
+        self._tags = {piece: index for piece, index in ids.items() if _TAG.fullmatch(piece)}
+        self._ids = {piece: index for piece, index in ids.items() if piece not in self._tags}
+        self._shown = frozenset(self._ids.values())
 
     def _known_or_new(self, index: int, piece: str) -> int:
         if index >= 0:
@@ -55,28 +75,58 @@ class Tokenizer:
 
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
-        """Raises UsageError where the file is missing or not a SentencePiece model."""
+        """With the vocabulary beside it, if there is one. Raises UsageError for a file that is missing or another."""
         try:
             model_bytes = Path(path).read_bytes()
         except OSError as problem:
             raise UsageError(f"{path}: cannot be read as a SentencePiece model: {problem.strerror}") from None
-        return Tokenizer(model_bytes, str(path))
+        return Tokenizer(model_bytes, str(path), read_vocabulary(Path(path).with_suffix(VOCABULARY)))
 
     def save(self, path: str | Path) -> None:
         """Without the names of files that a training elsewhere has left in the model."""
         Path(path).write_bytes(_without_names(self.model_bytes))
+        if self.vocabulary is not None:
+            content = self.vocabulary.model_dump_json(indent=1)
+            Path(path).with_suffix(VOCABULARY).write_text(content, encoding="utf8")
+
+    @property
+    def identity(self) -> bytes:
+        """All on which the ids of a text depend."""
+        return self.model_bytes + (b"" if self.vocabulary is None else self.vocabulary.model_dump_json().encode())
 
     @property
     def vocab_size(self) -> int:
         return len(self._pieces)
 
+    @property
+    def most_tags(self) -> int:
+        """Ids that `split_tag` finds before a text at most."""
+        return 1 if self._tags else 0
+
+    def split_tag(self, text: str) -> Tagged:
+        """What stands before the text as one token: `>>fra<<`, where the vocabulary has it."""
+        found = _TAG.match(text) if self._tags else None
+        if found is None or found[0] not in self._tags:
+            return Tagged([], text)
+        return Tagged([self._tags[found[0]]], text[found.end() :])
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without EOS. Whatever the text says, no control id is among them.
+        """The ids of each text, without EOS. Whatever the text says, no control id is among them, but for its tag.
 
         Control characters are as spaces. How far different characters count as one (é in one code or in two) is settled
         by the normalisation with which the model was trained.
         """
-        return self._processor.encode([plain(text) for text in texts])
+        tagged = [self.split_tag(text) for text in texts]
+        untagged = self.encode_untagged([text for _, text in tagged])
+        return [[*tag, *ids] for (tag, _), ids in zip(tagged, untagged, strict=True)]
+
+    def encode_untagged(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode`, but a tag is text like any other."""
+        said = [plain(text) for text in texts]
+        if self.vocabulary is None:
+            return self._processor.encode(said)
+        ids, unknown = self._ids, self.unk_id
+        return [[ids.get(piece, unknown) for piece in pieces] for pieces in self._processor.encode(said, out_type=str)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text; control ids, the unknown and ids beyond the vocabulary are passed over."""
@@ -84,8 +134,12 @@ class Tokenizer:
 
     def decode_batch(self, sentences: Iterable[Iterable[int]]) -> list[str]:
         """The text of each sentence, as `decode` gives it."""
-        shown = self._shown
-        return self._processor.decode([[int(index) for index in ids if index in shown] for ids in sentences])
+        shown = [[int(index) for index in ids if index in self._shown] for ids in sentences]
+        if self.vocabulary is None:
+            return self._processor.decode(shown)
+        # Pieces that the SentencePiece model does not know keep their sign for a space.
+        texts = self._processor.decode([self.pieces(ids) for ids in shown])
+        return [text.replace("▁", " ").strip() for text in texts]
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Each id as its piece, control symbols included."""
@@ -132,61 +186,3 @@ def load_tokenizers(models: Collection[str | Path]) -> Tokenizers:
     """From the files of SentencePiece models: one for both sides, or source and target. Raises UsageError."""
     loaded = [Tokenizer.load(path) for path in models]
     return Tokenizers(loaded[0], loaded[-1])
-
-
-def train_tokenizers(source: Iterable[str], target: Iterable[str], settings: Settings) -> Tokenizers:
-    """One tokenizer for both sides or one a side, as the settings say; see `train_tokenizer`."""
-    sides = [spread(texts, settings.train_lines) for texts in (source, target)]
-    if settings.shared:
-        tokenizer = train_tokenizer(chain(*sides), settings)
-        return Tokenizers(tokenizer, tokenizer)
-    return Tokenizers(*(train_tokenizer(texts, settings) for texts in sides))
-
-
-def spread(texts: Iterable[str], most: int) -> list[str]:
-    """At most `most` of the texts, evenly spread: every one, or every second, or every fourth ..."""
-    kept: list[str] = []
-    step = 1
-    for number, text in enumerate(texts):
-        if number % step:
-            continue
-        if len(kept) == most:
-            kept = kept[::2]
-            step *= 2
-            if number % step:
-                continue
-        kept.append(text)
-    return kept
-
-
-def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
-    """A SentencePiece model of the sentences; its bytes follow from them and the settings alone.
-
-    A corpus too small for `vocab_size` pieces gives fewer. Raises DataError where there is no text, UsageError where
-    `vocab_size` has no room for the corpus' characters.
-    """
-    model = io.BytesIO()
-    # SentencePiece leaves out what is long, and takes minutes over one line of a million characters: it gets parts
-    texts = [text[at : at + LONGEST] for text in map(one_line, sentences) for at in range(0, len(text), LONGEST)]
-    try:
-        SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=model, minloglevel=3, num_threads=THREADS,
-            pad_id=PAD, bos_id=BOS, eos_id=EOS, unk_id=UNK, byte_fallback=settings.byte_fallback,
-            model_type=settings.kind, vocab_size=settings.vocab_size, hard_vocab_limit=False,
-            character_coverage=settings.character_coverage, normalization_rule_name=settings.normalization,
-            max_sentence_length=4 * LONGEST,
-        )  # fmt: skip
-    except RuntimeError as problem:
-        raise _explained(str(problem), settings) from None
-    return Tokenizer(model.getvalue())
-
-
-def _explained(problem: str, settings: Settings) -> UsageError | DataError:
-    if too_few := _TOO_FEW.search(problem):
-        return UsageError(
-            f"tokenizer.vocab_size = {settings.vocab_size}: the characters of this corpus need {too_few[1]} at least;"
-            " raise it, or lower tokenizer.character_coverage"
-        )
-    if "sentences_.empty()" in problem or "all_chars_count" in problem:
-        return DataError("tokenizer: there is no text to train on; look at the files of data.train")
-    return UsageError(f"tokenizer: SentencePiece cannot train with these settings: {one_line(problem)}")

@@ -1,5 +1,6 @@
 """Beam search to the end of the sentence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
@@ -9,6 +10,27 @@ from jax import Array
 
 from transformer.decoding.hypotheses import AnyCache, Hypotheses, Step, Symbols, next_log_probabilities, score
 from transformer.decoding.top import top_k
+
+# finished hypotheses, log-probability of the best open one [B], its tokens [], limits [B], length penalty -> bool [B]
+Stop = Callable[[Hypotheses, Array, Array, Array, Array], Array]
+
+
+def when_full(finished: Hypotheses, best_B: Array, length: Array, limits_B: Array, length_penalty: Array) -> Array:
+    """As soon as K have finished: fairseq, CTranslate2, `early_stopping=True` of Hugging Face."""
+    return finished.scores[:, -1] > -jnp.inf
+
+
+def when_unlikely(finished: Hypotheses, best_B: Array, length: Array, limits_B: Array, length_penalty: Array) -> Array:
+    """When K have finished, and the best open one is worse by now: `early_stopping=False` of Hugging Face."""
+    return finished.scores[:, -1] >= score(best_B, length, length_penalty)
+
+
+def when_certain(finished: Hypotheses, best_B: Array, length: Array, limits_B: Array, length_penalty: Array) -> Array:
+    """When K have finished, and no open one can become better, however long: `early_stopping="never"` there."""
+    return finished.scores[:, -1] >= score(best_B, limits_B, length_penalty)
+
+
+STOPS: dict[str, Stop] = {"full": when_full, "unlikely": when_unlikely, "certain": when_certain}
 
 
 @jax.tree_util.register_dataclass
@@ -32,15 +54,16 @@ def beam_search(
     beams: int,
     length: int,
     length_penalty: Array,
+    stop: Stop,
     n_best: int = 1,
 ) -> Hypotheses:
     """The `n_best` best hypotheses of each sentence that a beam of K = `beams` finds, best first.
 
     At each step the K open hypotheses are continued by every token. Of the 2K most probable continuations, those that
     end the sentence and are among the first K are finished; the first K others stay open (K of them exist, since each
-    hypothesis ends in one way only). A sentence is done when no open hypothesis can still beat its finished ones.
-    `limits` is the most tokens of each sentence, the end symbol counted, and at most L = `length`: at the limit only
-    the end symbol may follow. What is found for a sentence does not depend on the other sentences.
+    hypothesis ends in one way only). A sentence is done when `stop` says so.
+    `limits` is the most tokens of each sentence, the end symbol counted, and at most L = `length`: at the limit the end
+    symbol follows, whatever the model says. What is found for a sentence does not depend on the other sentences.
     """
 
     def some_are_open(state: BeamState[AnyCache]) -> Array:
@@ -58,9 +81,7 @@ def beam_search(
         goes_on = candidates.last_BJ != symbols.end
         ranks_BK = jnp.argsort(~goes_on, axis=1, stable=True)[:, :beams]
         log_probabilities = jnp.take_along_axis(candidates.log_probabilities_BJ, ranks_BK, axis=1)
-        # The most an open hypothesis can reach: no further loss, and the most favourable length.
-        hope_B = score(log_probabilities[:, 0], limits_B, length_penalty)
-        is_done_B = finished.scores[:, n_best - 1] >= hope_B
+        is_done_B = stop(finished, log_probabilities[:, 0], state.position + 1, limits_B, length_penalty)
         return BeamState(
             position=state.position + 1,
             tokens=jnp.take_along_axis(candidates.tokens_BJL, ranks_BK[:, :, None], axis=1),

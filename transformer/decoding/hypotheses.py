@@ -26,9 +26,9 @@ Step = Callable[[Array, AnyCache, Array], tuple[Array, AnyCache]]
 class Symbols(NamedTuple):
     """The ids with a meaning to the search."""
 
-    start: int  # given to the step function first, never found
+    start: int  # given to the step function first
     end: int  # closes a hypothesis
-    never: tuple[int, ...]  # ids that are no text
+    never: tuple[int, ...]  # ids that are no text, and are never found
 
 
 @jax.tree_util.register_dataclass
@@ -48,12 +48,11 @@ def score(log_probability: Array, length: Array, length_penalty: Array) -> Array
 
 
 def next_log_probabilities(logits_BKV: Array, symbols: Symbols, is_last_B: Array) -> Array:
-    """log softmax, and then -inf for what must not come next -> [B, K, V].
+    """log softmax, and then -inf for `symbols.never` -> [B, K, V].
 
-    Forbidden are `symbols.never`, and, where the length limit leaves one token, everything but the end.
+    Where the length limit leaves one token, that is the end: log 1 for it, and -inf for the others.
     """
-    V = logits_BKV.shape[-1]
-    ids = jnp.arange(V)
-    never_V = jnp.isin(ids, jnp.array([symbols.start, *symbols.never]))
-    forbidden_BV = never_V[None, :] | (is_last_B[:, None] & (ids != symbols.end)[None, :])
-    return jnp.where(forbidden_BV[:, None, :], -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
+    ids = jnp.arange(logits_BKV.shape[-1])
+    never_V = jnp.isin(ids, jnp.array(symbols.never, jnp.int32))
+    next_BKV = jnp.where(never_V, -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
+    return jnp.where(is_last_B[:, None, None], jnp.where(ids == symbols.end, 0.0, -jnp.inf), next_BKV)

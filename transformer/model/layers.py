@@ -83,14 +83,15 @@ class FeedForward(nnx.Module):
 class Embedding(nnx.Module):
     """A vector for each token, and, used backwards, a score of each token for a vector."""
 
-    def __init__(self, vocabulary: int, width: int, *, dtype: jnp.dtype, key: Array):
+    def __init__(self, vocabulary: int, width: int, *, scaled: bool = True, dtype: jnp.dtype, key: Array):
         self.dtype = dtype
+        self.scale = math.sqrt(width) if scaled else 1.0
         # Of this size, looked up and scaled vectors and the scores of a normed vector both start with variance 1.
         self.table = nnx.Param(jax.random.normal(key, (vocabulary, width)) / math.sqrt(width))
 
     def embed(self, tokens: Array) -> Array:
-        """int [...] -> [..., D], scaled by the square root of D (Vaswani et al. 2017, section 3.4)."""
-        return self.table[...].astype(self.dtype)[tokens] * math.sqrt(self.table.shape[-1])
+        """int [...] -> [..., D], scaled by the square root of D (Vaswani et al. 2017, section 3.4) if so wanted."""
+        return self.table[...].astype(self.dtype)[tokens] * self.scale
 
     def scores(self, x: Array) -> Array:
         """[..., D] -> float32 logits [..., V]."""

@@ -52,7 +52,7 @@ class Transformer(nnx.Module):
         keys = jax.random.split(key, 7)
 
         def embedding(size: int, key: Array) -> Embedding:
-            return Embedding(size, settings.d_model, dtype=dtype, key=key)
+            return Embedding(size, settings.d_model, scaled=settings.scale_embeddings, dtype=dtype, key=key)
 
         def learned_positions(key: Array) -> nnx.Param[Array]:
             return nnx.Param(jax.random.normal(key, (settings.max_positions, settings.d_model)) * 0.02)
@@ -61,6 +61,7 @@ class Transformer(nnx.Module):
         self.source_embedding = embedding(source_vocabulary, keys[0])
         self.target_embedding = None if tied == "all" else embedding(target_vocabulary, keys[1])
         self.output_embedding = embedding(target_vocabulary, keys[2]) if tied == "none" else None
+        self.output_bias = nnx.Param(jnp.zeros((target_vocabulary,))) if settings.output_bias else None
         learned = settings.positions == "learned"
         self.source_positions = learned_positions(keys[3]) if learned else None
         self.target_positions = learned_positions(keys[4]) if learned else None
@@ -142,7 +143,8 @@ class Transformer(nnx.Module):
 
     def _scores(self, x: Array) -> Array:
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return (self.output_embedding or self._target_table).scores(x)
+        scores = (self.output_embedding or self._target_table).scores(x)
+        return scores if self.output_bias is None else scores + self.output_bias[...]
 
     @property
     def _target_table(self) -> Embedding:

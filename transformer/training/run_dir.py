@@ -31,15 +31,16 @@ CHANGING = {  # it can go on, but not as the run that it was: with --allow-confi
     "train.warmup_steps", "train.cooldown_steps", "train.adam_b1", "train.adam_b2", "train.adam_epsilon",
     "train.weight_decay", "train.clip_norm", "train.label_smoothing",
     "train.eval_every", "train.best_metric", "train.patience",
-    "decode.beam_size", "decode.length_penalty", "decode.max_ratio", "decode.max_extra", "decode.batch_tokens",
+    "decode.beam_size", "decode.length_penalty", "decode.stop", "decode.max_ratio", "decode.max_extra",
+    "decode.batch_tokens",
 }  # fmt: skip
 FIXED = {  # the weights, the optimizer's state or the ids in RUN/data would not fit
     "data.source", "data.target", "data.train", "data.max_length", "data.max_ratio",
     "tokenizer.models", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.shared", "tokenizer.byte_fallback",
     "tokenizer.character_coverage", "tokenizer.normalization", "tokenizer.train_lines",
     "model.d_model", "model.d_ff", "model.num_heads", "model.encoder_layers", "model.decoder_layers",
-    "model.activation", "model.norm", "model.norm_epsilon", "model.positions", "model.max_positions",
-    "model.tie_embeddings", "train.ema_decay",
+    "model.activation", "model.norm", "model.norm_epsilon", "model.scale_embeddings", "model.output_bias",
+    "model.positions", "model.max_positions", "model.tie_embeddings", "train.ema_decay",
 }  # fmt: skip
 
 
@@ -101,7 +102,10 @@ def check_corpora(config: Config, digests: Mapping[str, Mapping[str, str]], *, a
 def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
     """What the run is made of, for whoever goes on with it: the resolved config, and the sha256 of each corpus."""
     (config.directory / "data").mkdir(exist_ok=True)
-    for name, content in (("config.toml", config.to_toml()), ("data/corpora.json", json.dumps(digests, indent=1))):
+    for name, content in (
+        ("config.toml", config_file.to_toml(config)),
+        ("data/corpora.json", json.dumps(digests, indent=1)),
+    ):
         unfinished = config.directory / f"{name}.unfinished"
         unfinished.write_text(content, encoding="utf8")
         os.replace(unfinished, config.directory / name)

@@ -23,6 +23,7 @@ RULES = (
     (r"(query|key|value|up)\.kernel", PartitionSpec("fsdp", "tensor")),
     (r"(query|key|value|up)\.bias", PartitionSpec("tensor")),
     (r"(out|down)\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r"output_bias", PartitionSpec("tensor")),
     (r"(out|down|norm|\w+_norm)\.(bias|scale)", PartitionSpec()),
     (r"\w+_positions", PartitionSpec(None, "fsdp")),
     (r"step|count|skipped", PartitionSpec()),
