@@ -22,14 +22,15 @@ TEXT = (3, 4, 5)
 Found = list[tuple[tuple[int, ...], float, float]]  # tokens, log-probability, score
 
 
-@partial(jax.jit, static_argnames=("beams", "n_best", "stop"))
+@partial(jax.jit, static_argnames=("beams", "n_best", "stop", "shortest"))
 def search(
-    logits: Array, limits: Array, alpha: Array, *, beams: int, n_best: int, stop: Stop = when_certain
+    logits: Array, limits: Array, alpha: Array, *, beams: int, n_best: int, stop: Stop = when_certain, shortest: int = 0
 ) -> Hypotheses:
     cache = Toy(logits, jnp.zeros((len(logits), beams), jnp.int32))
     return beam_search(
-        toy_step, cache, limits, SYMBOLS, beams=beams, length=L, length_penalty=alpha, stop=stop, n_best=n_best
-    )
+        toy_step, cache, limits, SYMBOLS,
+        beams=beams, length=L, shortest=shortest, length_penalty=alpha, stop=stop, n_best=n_best,
+    )  # fmt: skip
 
 
 def random_logits(seed: int, sentences: int) -> np.ndarray:
@@ -54,8 +55,10 @@ def ranked(finished: list[tuple[tuple[int, ...], float]], alpha: float) -> Found
     return sorted(((*pair, pair[1] / len(pair[0]) ** alpha) for pair in finished), key=lambda found: -found[2])
 
 
-def every_sentence(logits: np.ndarray, limit: int, alpha: float) -> Found:
-    sentences = [(*text, END) for length in range(limit) for text in product(TEXT, repeat=length)]
+def every_sentence(logits: np.ndarray, limit: int, alpha: float, shortest: int = 0) -> Found:
+    sentences = [
+        (*text, END) for length in range(min(shortest, limit - 1), limit) for text in product(TEXT, repeat=length)
+    ]
     return ranked([(tokens, log_probability(logits, tokens, limit)) for tokens in sentences], alpha)
 
 
@@ -119,6 +122,15 @@ def test_a_wide_beam_equals_brute_force(alpha: float) -> None:
     found = rows(search(logits, jnp.array(limits), jnp.float32(alpha), beams=109, n_best=11))
     for entries, table, limit in zip(found, logits, limits, strict=True):
         assert_same(entries, every_sentence(table, limit, alpha)[:11])
+
+
+@pytest.mark.parametrize("shortest", [1, 3])
+def test_none_ends_before_the_shortest_but_by_its_limit(shortest: int) -> None:
+    logits, limits = random_logits(8, 4), [5, 4, 3, 1]
+    logits[:, :, END] += 3
+    found = rows(search(logits, jnp.array(limits), jnp.float32(1), beams=109, n_best=7, shortest=shortest))
+    for entries, table, limit in zip(found, logits, limits, strict=True):
+        assert_same(entries, every_sentence(table, limit, 1.0, shortest)[:7])
 
 
 @pytest.mark.parametrize(("beams", "n_best"), [(1, 1), (2, 2), (3, 1), (5, 3)])

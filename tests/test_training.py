@@ -16,10 +16,18 @@ from safetensors.numpy import load_file
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seconds() -> list[float]:
+    """How long the uninterrupted run took, filled in by it: the scale of the moments at which others are stopped."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, seconds: list[float]) -> Path:
     run_dir = tmp_path_factory.mktemp("whole") / "run"
+    began = time.monotonic()
     code, told = ended(start(run_dir))
     assert code == 0, told
+    seconds.append(time.monotonic() - began)
     return run_dir
 
 
@@ -61,7 +69,7 @@ def test_t08_a_run_cannot_go_on_as_another(uninterrupted: Path) -> None:
 
 
 @pytest.mark.long
-def test_t01_two_hundred_kills(uninterrupted: Path, tmp_path: Path) -> None:
+def test_t01_two_hundred_kills(uninterrupted: Path, seconds: list[float], tmp_path: Path) -> None:
     """At random moments of one run after another, the whole group of processes each time."""
     seed = random.randrange(1 << 30)
     print("seed", seed)
@@ -71,7 +79,7 @@ def test_t01_two_hundred_kills(uninterrupted: Path, tmp_path: Path) -> None:
         while True:
             process = start(run_dir, start_new_session=True)
             try:
-                code, told = process.wait(moments.uniform(0.2, 20)), ""
+                code, told = process.wait(moments.uniform(0, seconds[0])), ""
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
@@ -88,7 +96,7 @@ def test_t01_two_hundred_kills(uninterrupted: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_t02_fifty_signals(uninterrupted: Path, tmp_path: Path) -> None:
+def test_t02_fifty_signals(uninterrupted: Path, seconds: list[float], tmp_path: Path) -> None:
     """At random moments, each answered within ten seconds by exit code 75, or the end of the run."""
     seed = random.randrange(1 << 30)
     print("seed", seed)
@@ -99,7 +107,7 @@ def test_t02_fifty_signals(uninterrupted: Path, tmp_path: Path) -> None:
             (run_dir / "lock").unlink(missing_ok=True)
             process = start(run_dir)
             wait_for((run_dir / "lock").exists, process)  # from now on it listens
-            time.sleep(moments.uniform(0, 15))
+            time.sleep(moments.uniform(0, seconds[0]))
             process.send_signal(signal.SIGTERM)
             began = time.monotonic()
             code, told = ended(process)

@@ -115,6 +115,8 @@ class Model(Section):
 class Train(Section):
     """How the model learns."""
 
+    init_from: str = ""
+    """model or run directory that gives the first weights, the tokenizer and what a config leaves out; "": none"""
     steps: Count = 100_000
     """optimizer updates"""
     batch_tokens: Count = 25_000
@@ -167,6 +169,8 @@ class Decode(Section):
     stop: Literal["full", "unlikely", "certain"] = "full"
     """a sentence is done when K hypotheses have finished (full), and the open ones are worse by now (unlikely to win),
     or cannot become better (certain to lose)"""
+    min_length: Annotated[int, Field(ge=0, le=1 << 10)] = 1
+    """tokens that a translation has at least, the end not counted"""
     max_ratio: Annotated[float, Field(gt=0, le=1 << 10)] = 2.0
     """a translation has at most max_ratio x source tokens + max_extra tokens"""
     max_extra: Annotated[int, Field(ge=0, le=1 << 16)] = 20
@@ -204,12 +208,16 @@ class Config(Section):
     def _settings_fit_together(self) -> Self:
         """Raises ValueError with a text that starts with the key at fault."""
         model, data, train = self.model, self.data, self.train
+        given = (data, model, self.decode)  # what they leave out is up to the model of init_from
+        is_open = bool(train.init_from) and any(part.model_fields_set != set(type(part).model_fields) for part in given)
         for key, value in (
             ("run_dir", self.run_dir), ("data.source", data.source), ("data.target", data.target),
             ("data.train", data.train), ("data.valid", data.valid),
         ):  # fmt: skip
-            if not value:
+            if not value and not (is_open and key in ("data.source", "data.target")):
                 raise ValueError(f"{key}: missing; set it in the config or with --{key.replace('_', '-')}")
+        if is_open:
+            return self  # all is checked again once it is known (training/initial.py)
         if data.source == data.target:
             raise ValueError(f"data.target: is {data.target!r}, the source language too; name another")
         if model.positions == "learned" and data.max_length > model.max_positions:

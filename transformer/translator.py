@@ -171,6 +171,7 @@ class Translator:
                 beams=settings.beam_size,
                 n_best=request.n_best,
                 length=limit(length, settings, self.card.model),
+                shortest=settings.min_length,
                 stop=settings.stop,
                 seed=0 if sampler is None else sampler.seed,
                 sampler=sampler and replace(sampler, seed=0),  # a program serves every seed
@@ -217,7 +218,7 @@ def _column(values: Sequence[int], rows: int) -> np.ndarray:
     return np.array([*values, *[1] * (rows - len(values))], np.int32)
 
 
-@partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "stop", "sampler"))
+@partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "shortest", "stop", "sampler"))
 def _translate_batch(
     model: Transformer,
     source: Array,
@@ -229,6 +230,7 @@ def _translate_batch(
     beams: int,
     n_best: int,
     length: int,
+    shortest: int,
     stop: str,
     seed: Array,
     sampler: Sampler | None,
@@ -237,7 +239,8 @@ def _translate_batch(
         cache = model.start(source, beams=beams, length=length)
         return beam_search(
             model.step, cache, limits, symbols,
-            beams=beams, length=length, length_penalty=length_penalty, stop=STOPS[stop], n_best=n_best,
+            beams=beams, length=length, shortest=shortest, length_penalty=length_penalty, stop=STOPS[stop],
+            n_best=n_best,
         )  # fmt: skip
     choose = most_probable
     if sampler is not None:
@@ -246,5 +249,6 @@ def _translate_batch(
         choose = Sampling(keys, sampler.temperature, sampler.top_k, sampler.top_p)
     cache = model.start(source, beams=n_best, length=length)
     return generate(
-        model.step, cache, limits, symbols, choose, count=n_best, length=length, length_penalty=length_penalty
-    )
+        model.step, cache, limits, symbols, choose,
+        count=n_best, length=length, shortest=shortest, length_penalty=length_penalty,
+    )  # fmt: skip

@@ -99,6 +99,11 @@ class Tokenizer:
         return len(self._pieces)
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """What may stand before a text as one token."""
+        return tuple(self._tags)
+
+    @property
     def most_tags(self) -> int:
         """Ids that `split_tag` finds before a text at most."""
         return 1 if self._tags else 0

@@ -53,6 +53,7 @@ def beam_search(
     *,
     beams: int,
     length: int,
+    shortest: int,
     length_penalty: Array,
     stop: Stop,
     n_best: int = 1,
@@ -63,7 +64,7 @@ def beam_search(
     end the sentence and are among the first K are finished; the first K others stay open (K of them exist, since each
     hypothesis ends in one way only). A sentence is done when `stop` says so.
     `limits` is the most tokens of each sentence, the end symbol counted, and at most L = `length`: at the limit the end
-    symbol follows, whatever the model says. What is found for a sentence does not depend on the other sentences.
+    symbol follows, whatever the model says. It does not before `shortest` tokens of text. What is found for a sentence does not depend on the other sentences.
     """
 
     def some_are_open(state: BeamState[AnyCache]) -> Array:
@@ -73,7 +74,7 @@ def beam_search(
         last_BK = jnp.take(state.tokens, jnp.maximum(state.position - 1, 0), axis=2)
         last_BK = jnp.where(state.position == 0, symbols.start, last_BK)
         logits_BKV, cache = step(last_BK, state.cache, state.position)
-        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position + 1 >= limits_B)
+        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position, shortest=shortest, limits_B=limits_B)
         candidates = _best_continuations(state, next_BKV)
         finished = _finish(state.finished, candidates, symbols.end, state.position + 1, length_penalty)
 

@@ -47,12 +47,16 @@ def score(log_probability: Array, length: Array, length_penalty: Array) -> Array
     return log_probability / length.astype(jnp.float32) ** length_penalty
 
 
-def next_log_probabilities(logits_BKV: Array, symbols: Symbols, is_last_B: Array) -> Array:
-    """log softmax, and then -inf for `symbols.never` -> [B, K, V].
+def next_log_probabilities(
+    logits_BKV: Array, symbols: Symbols, position: Array, *, shortest: int, limits_B: Array
+) -> Array:
+    """log softmax, and then -inf for `symbols.never`, and for the end before `shortest` tokens -> [B, K, V].
 
     Where the length limit leaves one token, that is the end: log 1 for it, and -inf for the others.
     """
     ids = jnp.arange(logits_BKV.shape[-1])
-    never_V = jnp.isin(ids, jnp.array(symbols.never, jnp.int32))
-    next_BKV = jnp.where(never_V, -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
-    return jnp.where(is_last_B[:, None, None], jnp.where(ids == symbols.end, 0.0, -jnp.inf), next_BKV)
+    is_end_V = ids == symbols.end
+    forbidden_V = jnp.isin(ids, jnp.array(symbols.never, jnp.int32)) | (is_end_V & (position < shortest))
+    next_BKV = jnp.where(forbidden_V, -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
+    is_last_B = position + 1 >= limits_B
+    return jnp.where(is_last_B[:, None, None], jnp.where(is_end_V, 0.0, -jnp.inf), next_BKV)

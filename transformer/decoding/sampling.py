@@ -81,11 +81,12 @@ def generate(
     *,
     count: int,
     length: int,
+    shortest: int,
     length_penalty: Array,
 ) -> Hypotheses:
     """K = `count` independent hypotheses of each sentence, each token chosen by `choose`, to the end symbol.
 
-    `limits`, `length` and the independence of sentences are as in `beam_search`; log-probabilities are the model's.
+    `limits`, `length`, `shortest` and the independence of sentences are as in `beam_search`; log-probabilities are the model's.
     """
     B = limits_B.shape[0]
     zeros = jnp.zeros((B, count))
@@ -102,7 +103,7 @@ def generate(
 
     def extend(state: SampleState[AnyCache]) -> SampleState[AnyCache]:
         logits_BKV, cache = step(state.last, state.cache, state.position)
-        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position + 1 >= limits_B)
+        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position, shortest=shortest, limits_B=limits_B)
         chosen_BK = choose(next_BKV, state.position).astype(jnp.int32)
         gained_BK = jnp.take_along_axis(next_BKV, chosen_BK[..., None], axis=-1)[..., 0]
         shown_BK = jnp.where(state.is_open, chosen_BK, -1)

@@ -16,6 +16,7 @@ import jax
 from transformer import config_file
 from transformer.config import Config
 from transformer.errors import UsageError
+from transformer.training.checkpoint import steps_in
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ CHANGING = {  # it can go on, but not as the run that it was: with --allow-confi
     "train.warmup_steps", "train.cooldown_steps", "train.adam_b1", "train.adam_b2", "train.adam_epsilon",
     "train.weight_decay", "train.clip_norm", "train.label_smoothing",
     "train.eval_every", "train.best_metric", "train.patience",
-    "decode.beam_size", "decode.length_penalty", "decode.stop", "decode.max_ratio", "decode.max_extra",
-    "decode.batch_tokens",
+    "decode.beam_size", "decode.length_penalty", "decode.stop", "decode.min_length", "decode.max_ratio",
+    "decode.max_extra", "decode.batch_tokens",
 }  # fmt: skip
 FIXED = {  # the weights, the optimizer's state or the ids in RUN/data would not fit
     "data.source", "data.target", "data.train", "data.max_length", "data.max_ratio",
@@ -40,7 +41,7 @@ FIXED = {  # the weights, the optimizer's state or the ids in RUN/data would not
     "tokenizer.character_coverage", "tokenizer.normalization", "tokenizer.train_lines",
     "model.d_model", "model.d_ff", "model.num_heads", "model.encoder_layers", "model.decoder_layers",
     "model.activation", "model.norm", "model.norm_epsilon", "model.scale_embeddings", "model.output_bias",
-    "model.positions", "model.max_positions", "model.tie_embeddings", "train.ema_decay",
+    "model.positions", "model.max_positions", "model.tie_embeddings", "train.init_from", "train.ema_decay",
 }  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
 
 def has_begun(directory: Path) -> bool:
     """Whether there is a checkpoint to go on from."""
-    return any(path.name.isdigit() for path in (directory / "checkpoints").glob("*"))
+    return bool(steps_in(directory / "checkpoints"))
 
 
 def environment() -> dict[str, Any]:
