@@ -64,7 +64,8 @@ def beam_search(
     end the sentence and are among the first K are finished; the first K others stay open (K of them exist, since each
     hypothesis ends in one way only). A sentence is done when `stop` says so.
     `limits` is the most tokens of each sentence, the end symbol counted, and at most L = `length`: at the limit the end
-    symbol follows, whatever the model says. It does not before `shortest` tokens of text. What is found for a sentence does not depend on the other sentences.
+    symbol follows, whatever the model says. It does not before `shortest` tokens of text. What is found for a sentence
+    does not depend on the other sentences.
     """
 
     def some_are_open(state: BeamState[AnyCache]) -> Array:

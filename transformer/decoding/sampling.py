@@ -86,7 +86,8 @@ def generate(
 ) -> Hypotheses:
     """K = `count` independent hypotheses of each sentence, each token chosen by `choose`, to the end symbol.
 
-    `limits`, `length`, `shortest` and the independence of sentences are as in `beam_search`; log-probabilities are the model's.
+    `limits`, `length`, `shortest` and the independence of sentences are as in `beam_search`; log-probabilities are the
+    model's.
     """
     B = limits_B.shape[0]
     zeros = jnp.zeros((B, count))
