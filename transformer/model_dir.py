@@ -78,6 +78,7 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card
     new.mkdir(parents=True)
     _write_json(new / "config.json", card.model_dump(mode="json"))
     save_file(tensors, new / "model.safetensors")
+    (new / "model.safetensors").chmod((new / "config.json").stat().st_mode)  # safetensors lets its owner alone read it
     tokenizers.save(new)
     files = checksums(new, flush=True)
     _write_json(new / "manifest.json", {"format": FORMAT, "version": _version(), "files": files})
@@ -94,7 +95,7 @@ def _stored(name: str, values: np.ndarray, card: Card) -> np.ndarray:
         stored = values.astype(jnp.dtype(card.weights), order="C", copy=False)  # safetensors writes memory as it lies
     if stored is not values and not np.isfinite(stored).all():
         raise UsageError(
-            f"the tensor {name} has {np.abs(values).max():.6g}, which {card.weights} cannot hold; take another precision"
+            f"the tensor {name} has {np.abs(values).max():.6g}: {card.weights} cannot hold that; take another precision"
         )
     return stored
 

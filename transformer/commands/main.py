@@ -18,6 +18,8 @@ COMMANDS = {
     "score": "log-probabilities of given translations",
     "prepare": "look at the corpora of a config and make its tokenizer, without training",
     "corpus": "write a corpus of any kind as two plain files",
+    "average": "one model of several checkpoints of a run",
+    "convert": "the same model with its weights in another precision",
 }
 
 OF_THE_ENVIRONMENT = (

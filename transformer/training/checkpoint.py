@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as orbax
 
 from transformer.checksums import checksums, damage, sealed, unsealed
@@ -55,8 +56,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        names = [path.name for path in self.directory.iterdir() if path.is_dir()]
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
+        return steps_in(self.directory)
 
     def save(self, step: int, state: Any, progress: Progress, environment: dict[str, Any]) -> None:
         """Writes the state under its step, and lets go of older ones. Raises SystemProblem; those there stay."""
@@ -124,6 +124,33 @@ class Checkpoints:
         aside = _free(self.directory / str(step), UNFINISHED)
         os.rename(self.directory / str(step), aside)
         shutil.rmtree(aside)
+
+
+def steps_in(directory: Path) -> list[int]:
+    """The steps that have a checkpoint there, in order; none where there is no directory."""
+    names = [path.name for path in directory.glob("*") if path.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
+
+
+def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
+    """The arrays of one part of a saved state, such as `model`, by their names in it. The directory stays as it is.
+
+    Raises UsageError where the checkpoint is damaged, or goes away meanwhile: a training may be at work there.
+    """
+    place = directory.absolute() / str(step)
+    try:
+        found = _read(place, step)
+        if isinstance(found, str):
+            raise UsageError(f"{place}: this checkpoint is damaged ({found}); choose others, or move it elsewhere")
+        saved = orbax.metadata(place / "state").metadata
+        wanted = {name: np.empty(x.shape, x.dtype) for name, x in saved.items() if name.startswith(f"{part}.")}
+        loading = orbax.options.PyTreeOptions.Loading(partial_load=True)
+        with orbax.Context(pytree_options=orbax.options.PyTreeOptions(loading=loading)):
+            values = orbax.load(place / "state", wanted)
+    finally:
+        if not place.exists():  # whatever came of it: the files may have gone before they were read
+            raise UsageError(f"{place}: a training let go of this checkpoint meanwhile; run the same command again")
+    return {name.removeprefix(f"{part}."): value for name, value in values.items()}
 
 
 def _read(directory: Path, step: int) -> Checkpoint | str:
