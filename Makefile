@@ -8,12 +8,13 @@ RUN := runs/demo
 # Python compiles a module when it is first imported: a third less time than all of them at the installation.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long lint clean
+.PHONY: help demo test test-long test-peers lint clean
 
 help:
 	@echo 'make demo        train on the built-in corpus, translate unseen sentences, measure: five minutes'
 	@echo 'make test        lint, then every test (PYTEST_FLAGS=... for pytest)'
 	@echo 'make test-long   the tests of reliability with large numbers: an hour'
+	@echo 'make test-peers  the tests that need PyTorch and Transformers, in an environment of their own (.venv-peers)'
 	@echo 'make lint        style, format and types'
 	@echo 'make clean       remove .venv, caches and $(RUN)'
 
@@ -33,22 +34,33 @@ test: lint
 test-long: .venv/.installed
 	$(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
 
+test-peers: .venv-peers/.installed
+	.venv-peers/bin/python -m pytest tests/peers $(PYTEST_FLAGS)
+
 lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyrefly check
 
 clean:
-	rm -rf .venv .hypothesis .pytest_cache .ruff_cache *.egg-info $(RUN)
+	rm -rf .venv .venv-peers .hypothesis .pytest_cache .ruff_cache *.egg-info $(RUN)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/bin/python:
+.venv/bin/python .venv-peers/bin/python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'make: Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11' >&2; exit 1; }
-	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+	$(PYTHON) -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); exit 1; }
 
 # Constraints pin every version, one file for each line of Python: 3.11 is the last that has JAX 0.10.
-.venv/.installed: pyproject.toml constraints/py311.txt constraints/py312.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[dev]' \
-		-c constraints/$$($(BIN)/python -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
+INSTALL = -m pip install --quiet --no-compile --disable-pip-version-check
+PINNED = -c constraints/$$($(BIN)/python -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
+CONSTRAINTS := pyproject.toml constraints/py311.txt constraints/py312.txt
+
+.venv/.installed: $(CONSTRAINTS) | .venv/bin/python
+	$(BIN)/python $(INSTALL) -e '.[dev]' $(PINNED)
+	@touch $@
+
+.venv-peers/.installed: BIN = .venv-peers/bin
+.venv-peers/.installed: $(CONSTRAINTS) constraints/peers.txt | .venv-peers/bin/python
+	$(BIN)/python $(INSTALL) -e '.[dev,peers]' $(PINNED) -c constraints/peers.txt
 	@touch $@

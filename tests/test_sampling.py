@@ -31,7 +31,9 @@ def run(
     """`cut` is temperature, top_k, top_p; none: greedy."""
     choose = most_probable if cut is None else Sampling(keys, *cut)
     cache = Toy(logits, jnp.zeros((len(logits), count), jnp.int32))
-    return generate(toy_step, cache, limits, SYMBOLS, choose, count=count, length=L, shortest=0, length_penalty=jnp.float32(0.6))
+    return generate(
+        toy_step, cache, limits, SYMBOLS, choose, count=count, length=L, shortest=0, length_penalty=jnp.float32(0.6)
+    )
 
 
 def sentence_keys(count: int) -> Array:

@@ -14,7 +14,7 @@ from jax import Array
 from transformer.config import Decode, Model
 from transformer.data.lines import is_blank, plain
 from transformer.data.segments import segments
-from transformer.data.shapes import LENGTHS, fill, group
+from transformer.data.shapes import LENGTHS, column, fill, group
 from transformer.data.tokenizer import Tokenizers
 from transformer.decoding.beam import STOPS, beam_search
 from transformer.decoding.hypotheses import Hypotheses, Symbols
@@ -161,12 +161,12 @@ class Translator:
         for length, rows, indices in group([len(part.ids) for part in parts], settings.batch_tokens):
             chosen = [parts[index] for index in indices]
             limits = [limit(len(part.ids), settings, self.card.model) for part in chosen]
-            hypotheses = _translate_batch(
+            batch = _translate_batch(
                 self.model,
                 fill([part.ids for part in chosen], rows, length, self.tokenizers.source.eos_id),
-                _column(limits, rows),
+                column(limits, rows),
                 np.float32(settings.length_penalty),
-                _column([part.number for part in chosen], rows),
+                column([part.number for part in chosen], rows),
                 symbols=self.symbols,
                 beams=settings.beam_size,
                 n_best=request.n_best,
@@ -176,7 +176,7 @@ class Translator:
                 seed=0 if sampler is None else sampler.seed,
                 sampler=sampler and replace(sampler, seed=0),  # a program serves every seed
             )
-            hypotheses = jax.device_get(hypotheses)
+            hypotheses = jax.device_get(batch)
             for row, index in enumerate(indices):
                 found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
         return [found[index] for index in range(len(parts))]
@@ -211,11 +211,6 @@ def limit(source_tokens: int, settings: Decode, model: Model) -> int:
     """
     most = max(int(source_tokens * settings.max_ratio) + settings.max_extra, 2)
     return min(most, model.max_positions) if model.positions == "learned" else most
-
-
-def _column(values: Sequence[int], rows: int) -> np.ndarray:
-    """int32 [rows], of which those that are missing are 1: the shortest there is."""
-    return np.array([*values, *[1] * (rows - len(values))], np.int32)
 
 
 @partial(jax.jit, static_argnames=("symbols", "beams", "n_best", "length", "shortest", "stop", "sampler"))

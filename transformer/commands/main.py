@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 
 from transformer.config_file import nearest
 from transformer.errors import ExpectedError
@@ -20,6 +21,8 @@ COMMANDS = {
     "corpus": "write a corpus of any kind as two plain files",
     "average": "one model of several checkpoints of a run",
     "convert": "the same model with its weights in another precision",
+    "export": "a model as another program's: CTranslate2, Hugging Face",
+    "import": "another program's model as one of ours: Hugging Face's Marian, OPUS-MT",
 }
 
 OF_THE_ENVIRONMENT = (
@@ -46,7 +49,7 @@ def run(name: str, words: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("transformer").setLevel(logging.INFO)
     try:
-        importlib.import_module(f"transformer.commands.{name}").main(words)
+        importlib.import_module(f"transformer.commands.{name}{'_' * iskeyword(name)}").main(words)
         if sys.stdout is not None:
             sys.stdout.flush()
         return 0

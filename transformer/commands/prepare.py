@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from transformer.commands.arguments import config_parser, parse_config
+from transformer.config import Config
 from transformer.data.batches import Batches, choose_buckets, row_multiple
 from transformer.data.prepare import open_all, prepare
+from transformer.data.tokenizer import Tokenizers
 
 
 def main(words: Sequence[str]) -> None:
@@ -15,8 +17,8 @@ def main(words: Sequence[str]) -> None:
         "Read the corpora of a config, train the tokenizer, and report: pairs kept and left out, lengths, shapes of"
         " batches, padding. Everything is kept in RUN/data, where train finds it.",
     )
-    config = parse_config(parser, words)
-    corpus = prepare(config, open_all(config), config.directory / "data")
+    config, tokenizers = _complete(parse_config(parser, words))
+    corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
     lengths = corpus.train.lengths
     print("tokens a sentence    mean  median    95%    99%  longest")
     for side, column in (("source", lengths[:, 0]), ("target", lengths[:, 1])):
@@ -36,3 +38,15 @@ def main(words: Sequence[str]) -> None:
         (corpus.tokenizers.target, corpus.train.target),
     ):
         print("  " + " ".join(tokenizer.pieces(sentences[0].tolist())))
+
+
+def _complete(config: Config) -> tuple[Config, Tokenizers | None]:
+    """With what the model of train.init_from gives. Only a config that has one waits for JAX."""
+    if not config.train.init_from:
+        return config, None
+    import jax
+
+    from transformer.training.initial import complete
+
+    jax.config.update("jax_platforms", "cpu")  # nothing is computed that needs an accelerator, or its memory
+    return complete(config)

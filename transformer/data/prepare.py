@@ -47,13 +47,16 @@ def open_all(config: Config) -> Corpora:
     return Corpora(train, valid)
 
 
-def prepare(config: Config, corpora: Corpora, directory: Path) -> Prepared:
-    """Looks at every corpus before anything is computed, and leaves all it makes in `directory`. Raises DataError."""
+def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Tokenizers | None = None) -> Prepared:
+    """Looks at every corpus before anything is computed, and leaves all it makes in `directory`. Raises DataError.
+
+    `tokenizers` are those of a model to start from; None: as the config says.
+    """
     settings = config.data
     train, valid = corpora
     survey(directory / "train_survey", train, settings)
     survey(directory / "valid_survey", valid, settings)
-    tokenizers = _tokenizers(config, train, directory / "tokenizer")
+    tokenizers = tokenizers or _tokenizers(config, train, directory / "tokenizer")
     sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
     log.info("vocabulary: %s pieces", f"{sizes[0]:,}" if tokenizers.shared else f"{sizes[0]:,} and {sizes[1]:,}")
     train_examples, outcomes = prepare_examples(directory / "train", train, tokenizers, settings)

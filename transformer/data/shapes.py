@@ -39,3 +39,8 @@ def fill(sentences: Sequence[Sequence[int]], rows: int, length: int, missing: in
     for row, ids in enumerate(sentences):
         filled[row, : len(ids)] = ids
     return filled
+
+
+def column(values: Sequence[int], rows: int) -> np.ndarray:
+    """int32 [rows], of which those that are missing are 1: the shortest there is."""
+    return np.array([*values, *[1] * (rows - len(values))], np.int32)

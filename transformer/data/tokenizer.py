@@ -82,9 +82,13 @@ class Tokenizer:
             raise UsageError(f"{path}: cannot be read as a SentencePiece model: {problem.strerror}") from None
         return Tokenizer(model_bytes, str(path), read_vocabulary(Path(path).with_suffix(VOCABULARY)))
 
-    def save(self, path: str | Path) -> None:
-        """Without the names of files that a training elsewhere has left in the model."""
+    def save_model(self, path: str | Path) -> None:
+        """The SentencePiece model alone, without the names of files that a training elsewhere has left in it."""
         Path(path).write_bytes(_without_names(self.model_bytes))
+
+    def save(self, path: str | Path) -> None:
+        """The SentencePiece model, and beside it the vocabulary, if there is one."""
+        self.save_model(path)
         if self.vocabulary is not None:
             content = self.vocabulary.model_dump_json(indent=1)
             Path(path).with_suffix(VOCABULARY).write_text(content, encoding="utf8")

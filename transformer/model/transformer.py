@@ -144,7 +144,7 @@ class Transformer(nnx.Module):
     def _scores(self, x: Array) -> Array:
         x = x if self.decoder_norm is None else self.decoder_norm(x)
         scores = (self.output_embedding or self._target_table).scores(x)
-        return scores if self.output_bias is None else scores + self.output_bias[...]
+        return scores if self.output_bias is None else scores + self.output_bias[...][None, None, :]
 
     @property
     def _target_table(self) -> Embedding:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from transformer.data.prepare import Prepared, open_all, prepare
 from transformer.errors import SystemProblem
 from transformer.model.table import parameter_table
 from transformer.model_dir import clear_leftovers
-from transformer.training import run_dir
+from transformer.training import initial, run_dir
 from transformer.training.checkpoint import Checkpoints, Progress
 from transformer.training.keeper import Keeper, Run
 from transformer.training.log import Journal, Meter
@@ -45,11 +45,12 @@ def train(config: Config, *, allow_changes: bool = False) -> None:
 def _begin(config: Config, *, allow_changes: bool) -> Run:
     """Everything before the first update, all of which can be done again."""
     mesh = make_mesh(config.mesh)
+    config, tokenizers = initial.complete(config)
     run_dir.check_settings(config, allow_changes=allow_changes)
     corpora = open_all(config)
     digests = corpora.digests()
     run_dir.check_corpora(config, digests, allow_changes=allow_changes)
-    corpus = prepare(config, corpora, config.directory / "data")
+    corpus = prepare(config, corpora, config.directory / "data", tokenizers)
     run_dir.write_run(config, digests)
     clear_leftovers(config.directory / "model")
     return _plan(config, corpus, mesh)
@@ -57,13 +58,16 @@ def _begin(config: Config, *, allow_changes: bool) -> Run:
 
 def _train(run: Run, stop: Stop) -> Progress:
     """From the first state, or from that of the newest checkpoint, to the end."""
-    state, update = _start(run)
-    log.info("%s", parameter_table(state.model))
+    make, shapes = _plan_state(run)
+    log.info("%s", parameter_table(shapes.model))
     checkpoints = Checkpoints(run.config.directory / "checkpoints", run.config.train.keep)
-    environment, progress = run_dir.environment(), Progress()
-    if restored := checkpoints.restore(state):
+    environment = run_dir.environment()
+    if restored := checkpoints.restore(shapes):
         state, (_, progress, before) = restored
         run_dir.tell_differences(before, environment)
+    else:
+        state, progress = _first(run, make, shapes)
+    update = _jitted_update(run, shapes)
     step, steps = int(state.step), run.config.train.steps
     with Journal(run.config.directory, step, steps) as journal:
         if step:
@@ -89,13 +93,31 @@ def _plan(config: Config, corpus: Prepared, mesh: Mesh) -> Run:
     return Run(config, corpus, batches, valid, mesh)
 
 
-def _start(run: Run) -> tuple[TrainState, Update]:
-    """The first state, spread over the mesh, and the update, which keeps it so."""
+def _plan_state(run: Run) -> tuple[Callable[..., TrainState], TrainState]:
+    """What makes the first state, and the shapes of a state, each with its place on the mesh."""
     tokenizers = run.corpus.tokenizers
     make = partial(initial_state, run.config, tokenizers.source.vocab_size, tokenizers.target.vocab_size)
-    places = shardings(jax.eval_shape(make), run.mesh)
-    update = jax.jit(make_update(run.config), donate_argnums=0, out_shardings=(places, None))
-    return jax.jit(make, out_shardings=places)(), _telling_compilations(update)
+    shapes = jax.eval_shape(make)
+    places = shardings(shapes, run.mesh)
+    return make, jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+
+
+def _first(run: Run, make: Callable[..., TrainState], shapes: TrainState) -> tuple[TrainState, Progress]:
+    """The state before any update, spread over the mesh. That of a model to start from is still to be validated."""
+    make = jax.jit(make, out_shardings=_places(shapes))
+    if run.config.train.init_from:
+        return make(weights=initial.weights(run.config.directory, shapes.model)), Progress(validated=-1)
+    return make(), Progress()
+
+
+def _jitted_update(run: Run, shapes: TrainState) -> Update:
+    """The update, which keeps a state where it is."""
+    update = jax.jit(make_update(run.config), donate_argnums=0, out_shardings=(_places(shapes), None))
+    return _telling_compilations(update)
+
+
+def _places(shapes: TrainState) -> TrainState:
+    return jax.tree.map(lambda x: x.sharding, shapes)
 
 
 def _telling_compilations(update: Update) -> Update:
@@ -118,8 +140,8 @@ def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper, jou
     """Every update that is left, each with what is due after it."""
     settings, first = run.config.train, int(state.step)
     meter = Meter(journal, settings.steps, settings.log_every, run.batches.padding())
-    if first:
-        keeper.after(first, state)  # a validation that a signal cut off
+    if first or keeper.progress.validated < 0:
+        keeper.after(first, state)  # a validation that a signal cut off, or that of a model to start from
     ahead = prefetch(lambda step: put_batch(run.batches(step), run.mesh), range(first, settings.steps))
     for step, batch in enumerate(ahead, first + 1):
         if 0 < settings.patience <= keeper.progress.without_better:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import Array
 
 from transformer import config
 from transformer.data.batches import Batch
+from transformer.model.parameters import with_values
 from transformer.model.transformer import Transformer
 from transformer.training.loss import Losses, smoothed_loss
 from transformer.training.optimizer import learning_rate, optimizer
@@ -42,9 +44,13 @@ Update = Callable[[TrainState, Batch[Array]], tuple[TrainState, Metrics]]
 Sums = tuple[Transformer, Losses]  # gradients and losses
 
 
-def initial_state(settings: config.Config, source_vocabulary: int, target_vocabulary: int) -> TrainState:
-    """The state before the first update, a function of the seed."""
+def initial_state(
+    settings: config.Config, source_vocabulary: int, target_vocabulary: int, weights: dict[str, Any] | None = None
+) -> TrainState:
+    """The state before the first update: with the weights, by their names, or else with those of the seed."""
     model = Transformer(settings.model, source_vocabulary, target_vocabulary, key=jax.random.key(settings.seed))
+    if weights is not None:
+        model = with_values(model, weights)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,
@@ -119,6 +125,9 @@ def _gradients(
 
 
 def _average(average: Transformer, model: Transformer, step: Array, decay: float) -> Transformer:
-    """Exponential moving average of the weights, faster at first so that it forgets the random start."""
+    """Exponential moving average of the weights, faster at first so that it forgets the start.
+
+    That is random, or a model from whose weights an average over a thousand updates would hardly move in a hundred.
+    """
     kept = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, model)

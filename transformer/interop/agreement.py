@@ -1,0 +1,74 @@
+"""The same weights in two programs: do they say the same?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from transformer.data.corpus import Pair
+from transformer.scoring import score
+from transformer.translator import Translator, limit
+
+CLOSE = 1e-4  # of the natural logarithm of a token's probability, in float32
+ASIDE = {"empty", "split", "skipped"}  # flags of lines that programs treat in their own ways
+
+
+class Peer(Protocol):
+    """Another program with the same model."""
+
+    name: str
+
+    def translate(self, sources: Sequence[Sequence[int]], beam_size: int, most: int) -> list[list[str]]:
+        """Sources with their end, at most `most` tokens a translation -> pieces, without the end."""
+        ...
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Log-probability of each token of the targets, and of the end."""
+        ...
+
+
+class Agreement(NamedTuple):
+    """What came out."""
+
+    peer: str
+    sentences: int
+    same: dict[int, int]  # translations that are the same, by the size of the beam
+    tokens: int  # scored by both
+    difference: float  # largest of a token's log-probability
+
+    @property
+    def is_close(self) -> bool:
+        return self.tokens > 0 and self.difference <= CLOSE
+
+    def __str__(self) -> str:
+        beams = ", ".join(
+            f"{count} of {self.sentences} translations equal {f'with a beam of {size}' if size > 1 else 'greedily'}"
+            for size, count in self.same.items()
+        )
+        scores = f"log-probabilities of {self.tokens} tokens within {self.difference:.1e}"
+        return f"checked against {self.peer}: {beams}; {scores}"
+
+
+def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:
+    """Translates the lines with both programs, greedily and with the model's own beam, and has both score ours.
+
+    Left out are lines that are blank or too long; and, where translations are compared, those that reach their limit.
+    """
+    beam_sizes = sorted({1, translator.card.decode.beam_size})
+    ours = {size: list(translator.translate(lines, beam_size=size)) for size in beam_sizes}
+    whole = [number for number, found in enumerate(ours[1]) if not ASIDE.intersection(found.flags)]
+    ending = [number for number in whole if not any("limit" in found[number].flags for found in ours.values())]
+    tokenizer, card = translator.tokenizers.source, translator.card
+    sources = [[*ids, tokenizer.eos_id] for ids in tokenizer.encode(lines)]
+    most = limit(max((len(sources[number]) for number in ending), default=0), card.decode, card.model)
+    same = {}
+    for size, found in ours.items():
+        theirs = peer.translate([sources[number] for number in ending], size, most) if ending else []
+        mine = [found[number].hypotheses[0].tokens[:-1] for number in ending]
+        same[size] = sum(one == tuple(other) for one, other in zip(mine, theirs, strict=True))
+    scored = score(translator, [Pair(lines[number], ours[1][number].text) for number in whole])
+    scores = peer.score([sources[number] for number in whole], [one.tokens[:-1] for one in scored]) if whole else []
+    differences = [
+        abs(mine - other)
+        for one, others in zip(scored, scores, strict=True)
+        for mine, other in zip(one.token_log_probabilities, others, strict=True)
+    ]
+    return Agreement(peer.name, len(ending), same, len(differences), max(differences, default=0.0))

@@ -1,0 +1,122 @@
+"""What Hugging Face's MarianMTModel (Junczys-Dowmunt et al. 2018; OPUS-MT) and ours call the same things.
+
+A Marian model has layer norms after the sublayers and none at the end, sinusoidal positions in halves, and starts a
+translation with the padding symbol, whose embedding is zero. Its linear maps are stored as [outputs, inputs].
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from transformer.config import Model
+from transformer.errors import UsageError
+
+EPSILON = 1e-5  # of its layer norms: no config says it
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}  # its names, and ours
+POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
+STOPS: dict[str, bool | str] = {"full": True, "unlikely": False, "certain": "never"}  # ours, and its early_stopping
+
+_MAPS = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
+_ENCODER = {
+    **{f"self_attn.{theirs}": f"self_attention.{ours}" for theirs, ours in _MAPS.items()},
+    "self_attn_layer_norm": "attention_residual.norm",
+    "fc1": "feed_forward.up",
+    "fc2": "feed_forward.down",
+    "final_layer_norm": "feed_forward_residual.norm",
+}
+_DECODER = {
+    **{f"self_attn.{theirs}": f"self_attention.{ours}" for theirs, ours in _MAPS.items()},
+    "self_attn_layer_norm": "self_attention_residual.norm",
+    **{f"encoder_attn.{theirs}": f"cross_attention.{ours}" for theirs, ours in _MAPS.items()},
+    "encoder_attn_layer_norm": "cross_attention_residual.norm",
+    "fc1": "feed_forward.up",
+    "fc2": "feed_forward.down",
+    "final_layer_norm": "feed_forward_residual.norm",
+}
+_TABLES = {  # of each tie_embeddings: our tables, and under which of its names each may stand, the first as we write it
+    "all": {
+        "source_embedding.table": (
+            "model.shared.weight", "lm_head.weight", "model.encoder.embed_tokens.weight",
+            "model.decoder.embed_tokens.weight",
+        ),
+    },
+    "decoder": {
+        "source_embedding.table": ("model.encoder.embed_tokens.weight", "model.shared.weight"),
+        "target_embedding.table": ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.shared.weight"),
+    },
+    "none": {
+        "source_embedding.table": ("model.encoder.embed_tokens.weight", "model.shared.weight"),
+        "target_embedding.table": ("model.decoder.embed_tokens.weight", "model.shared.weight"),
+        "output_embedding.table": ("lm_head.weight",),
+    },
+}  # fmt: skip
+_BIAS = "final_logits_bias"
+
+
+class _Place(NamedTuple):
+    """A parameter of one layer."""
+
+    theirs: str
+    ours: str
+    layer: int
+    is_matrix: bool
+
+
+def _places(settings: Model) -> Iterator[_Place]:
+    sides = (("encoder", _ENCODER, settings.encoder_layers), ("decoder", _DECODER, settings.decoder_layers))
+    for side, names, layers in sides:
+        for theirs, ours in names.items():
+            weight = "scale" if ours.endswith("norm") else "kernel"
+            for layer in range(layers):
+                prefix = f"model.{side}.layers.{layer}.{theirs}"
+                yield _Place(f"{prefix}.weight", f"{side}.{ours}.{weight}", layer, weight == "kernel")
+                yield _Place(f"{prefix}.bias", f"{side}.{ours}.bias", layer, False)
+
+
+def to_marian(parameters: dict[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
+    """The tensors of a MarianMTModel, by its names, from parameters by ours; tables that are tied stand there once."""
+    tensors = {}
+    for place in _places(settings):
+        values = parameters[place.ours][place.layer]
+        tensors[place.theirs] = np.ascontiguousarray(values.T if place.is_matrix else values)
+    for ours, theirs in _TABLES[settings.tie_embeddings].items():
+        tensors[theirs[0]] = parameters[ours]
+    if settings.output_bias:
+        tensors[_BIAS] = parameters["output_bias"][None, :]
+    return tensors
+
+
+def from_marian(tensors: dict[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
+    """Parameters by our names. Raises UsageError with the name of a tensor that is missing, misshapen or unknown."""
+    known = {place.theirs for place in _places(settings)} | {*POSITIONS, _BIAS}
+    known |= {name for names in _TABLES["all"].values() for name in names}
+    for name in sorted(tensors.keys() - known):
+        raise UsageError(f"the tensor {name} is none of a Marian model that Transformers can have")
+    layers: dict[str, list[np.ndarray]] = {}
+    for place in _places(settings):
+        values = _found(tensors, place.theirs)
+        layers.setdefault(place.ours, []).append(values.T if place.is_matrix else values)
+    parameters = {}
+    for ours, values in layers.items():
+        shapes = {value.shape for value in values}
+        if len(shapes) > 1:
+            raise UsageError(f"the tensors that are {ours} of its layers have different shapes: {sorted(shapes)}")
+        parameters[ours] = np.stack(values)
+    for ours, names in _TABLES[settings.tie_embeddings].items():
+        parameters[ours] = _found(tensors, *names)
+    if settings.output_bias:
+        parameters["output_bias"] = _found(tensors, _BIAS).reshape(-1)
+    return parameters
+
+
+def has_bias(tensors: dict[str, np.ndarray]) -> bool:
+    return _BIAS in tensors
+
+
+def _found(tensors: dict[str, np.ndarray], *names: str) -> np.ndarray:
+    """Under the first of the names that is there."""
+    for name in names:
+        if name in tensors:
+            return tensors[name]
+    raise UsageError(f"the tensor {names[0]} is missing")

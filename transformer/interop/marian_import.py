@@ -1,0 +1,239 @@
+"""From a folder of Hugging Face's MarianMTModel, as the OPUS-MT models are, to a model of ours.
+
+config.json, generation_config.json   the shape, the special ids, how to decode
+model.safetensors, or pytorch_model.bin   (read without running what is in it: torch_file.py)
+source.spm, target.spm                SentencePiece; its ids are not those of the model
+vocab.json, target_vocab.json         the ids: of both sides, or of each side
+tokenizer_config.json                 languages
+card.json                             where the folder was exported from here: what Hugging Face has no word for
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from transformer.config import Decode
+from transformer.data.lines import one_line
+from transformer.data.tokenizer import Tokenizer, Tokenizers
+from transformer.data.vocabulary import Vocabulary
+from transformer.errors import UsageError
+from transformer.interop.marian import ACTIVATIONS, EPSILON, POSITIONS, STOPS, from_marian, has_bias
+from transformer.interop.torch_file import read_state_dict
+from transformer.model.layers import sinusoids
+from transformer.model.parameters import named, with_values
+from transformer.model.transformer import Transformer
+from transformer.model_dir import Card
+
+MOST_BYTES = 1 << 26  # of a file of JSON
+REQUIRED = {  # settings with one value that ours can follow
+    "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
+    "static_position_embeddings": True,
+}  # fmt: skip
+Weights = Literal["float32", "float16", "bfloat16"]
+Settings = dict[str, Any]
+
+
+class Imported(NamedTuple):
+    """What `model_dir.save_model` takes."""
+
+    model: Transformer
+    tokenizers: Tokenizers
+    card: Card
+
+
+def import_marian(directory: Path, source: str = "", target: str = "") -> Imported:
+    """The model, with the languages of the folder if none are given. Raises UsageError for what ours cannot follow."""
+    try:
+        settings = _read_json(directory / "config.json")
+        generation = settings | _read_json(directory / "generation_config.json", needed=False)
+        card = _read_json(directory / "card.json", needed=False)
+        tensors = _read_tensors(directory)
+        tokenizers = _tokenizers(directory, settings, generation)
+        languages = _read_json(directory / "tokenizer_config.json", needed=False)
+        known = Card.model_validate(
+            {
+                "source": source or card.get("source") or languages.get("source_lang") or "source",
+                "target": target or card.get("target") or languages.get("target_lang") or "target",
+                "source_vocabulary": tokenizers.source.vocab_size,
+                "target_vocabulary": tokenizers.target.vocab_size,
+                "max_length": card.get("max_length") or settings["max_position_embeddings"],
+                "model": _model(settings, card.get("model", {}), has_bias(tensors)),
+                "decode": card.get("decode") or _decode(generation),
+                "weights": _precision(tensors),
+            }
+        )
+        return Imported(_parameters(tensors, known), tokenizers, known)
+    except KeyError as problem:
+        raise UsageError(f"{directory}: config.json has no {problem}; is it a folder of a MarianMTModel?") from None
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = ".".join(map(str, error["loc"]))
+        raise UsageError(f"{directory}: {where}: {one_line(error['msg'])}") from None
+    except UsageError as problem:
+        told = str(problem)
+        raise UsageError(told if told.startswith(str(directory)) else f"{directory}: {told}") from None
+
+
+def _read_json(path: Path, *, needed: bool = True) -> Settings:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError("too large")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        return content
+    except FileNotFoundError:
+        if needed:
+            raise UsageError(f"{path}: is not there; expected the folder of a MarianMTModel") from None
+        return {}
+    except (OSError, ValueError, RecursionError) as problem:
+        raise UsageError(f"{path}: cannot be read as JSON: {one_line(str(problem))}") from None
+
+
+def _read_tensors(directory: Path) -> dict[str, np.ndarray]:
+    path = directory / "model.safetensors"
+    if not path.exists():
+        if not (directory / "pytorch_model.bin").exists():
+            raise UsageError(f"{directory}: has neither model.safetensors nor pytorch_model.bin")
+        return read_state_dict(directory / "pytorch_model.bin")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise UsageError(f"{path}: cannot be read: {one_line(str(problem))}") from None
+
+
+def _model(settings: Settings, card: Settings, output_bias: bool) -> Settings:
+    """The section [model] of ours. Raises UsageError for what it cannot say."""
+    for key, value in REQUIRED.items():
+        if settings.get(key, value) != value:
+            raise UsageError(f"config.json: {key} is {settings[key]!r}; only {value!r} can be imported")
+    for one, other in (
+        ("encoder_ffn_dim", "decoder_ffn_dim"),
+        ("encoder_attention_heads", "decoder_attention_heads"),
+    ):
+        if settings[one] != settings[other]:
+            raise UsageError(f"config.json: {one} and {other} differ: {settings[one]} and {settings[other]}")
+    activation = settings["activation_function"]
+    if activation not in ACTIVATIONS:
+        raise UsageError(
+            f"config.json: activation_function is {activation!r}; one of {', '.join(ACTIVATIONS)} is known"
+        )
+    return {
+        "dropout": settings.get("dropout", 0.1),
+        "attention_dropout": settings.get("attention_dropout", 0.0),
+        **{key: card[key] for key in ("max_positions", "compute_dtype", "remat") if key in card},
+        "d_model": settings["d_model"],
+        "d_ff": settings["encoder_ffn_dim"],
+        "num_heads": settings["encoder_attention_heads"],
+        "encoder_layers": settings["encoder_layers"],
+        "decoder_layers": settings["decoder_layers"],
+        "activation": ACTIVATIONS[activation],
+        "norm": "post",
+        "norm_epsilon": EPSILON,
+        "scale_embeddings": settings.get("scale_embedding", False),
+        "output_bias": output_bias,
+        "positions": "sinusoidal",
+        "tie_embeddings": _tied(settings),
+    }
+
+
+def _tied(settings: Settings) -> str:
+    if not settings.get("tie_word_embeddings", True):
+        return "none"
+    return "all" if settings.get("share_encoder_decoder_embeddings", True) else "decoder"
+
+
+def _decode(generation: Settings) -> Settings:
+    """How Transformers would decode; the rest is as ours has it."""
+    rules = {value: key for key, value in STOPS.items()}
+    return {
+        "beam_size": generation.get("num_beams") or Decode().beam_size,
+        "length_penalty": 1.0 if generation.get("length_penalty") is None else generation["length_penalty"],
+        "stop": rules.get(generation.get("early_stopping") or False, "unlikely"),
+        "min_length": generation.get("min_new_tokens") or 0,
+    }
+
+
+def _precision(tensors: dict[str, np.ndarray]) -> Weights:
+    """The one in which all tensors are stored, or float32."""
+    found = {str(values.dtype) for name, values in tensors.items() if name not in POSITIONS}
+    if found - {"float32", "float16", "bfloat16"}:
+        raise UsageError(
+            f"the tensors are of {', '.join(sorted(found))}; float32, float16 and bfloat16 can be imported"
+        )
+    (one,) = found if len(found) == 1 else {"float32"}
+    return "float16" if one == "float16" else "bfloat16" if one == "bfloat16" else "float32"
+
+
+def _tokenizers(directory: Path, settings: Settings, generation: Settings) -> Tokenizers:
+    shared = not (directory / "target_vocab.json").exists()
+    sizes = settings["vocab_size"], settings.get("decoder_vocab_size") or settings["vocab_size"]
+    pieces = [_pieces(directory / "vocab.json", sizes[0])]
+    pieces.append(pieces[0] if shared else _pieces(directory / "target_vocab.json", sizes[1]))
+    models = [Tokenizer.load(directory / name) for name in ("source.spm", "target.spm")]
+    sides = [_side(model, side, settings, generation) for model, side in zip(models, pieces, strict=True)]
+    if sides[0].identity == sides[1].identity:
+        return Tokenizers(sides[0], sides[0])
+    return Tokenizers(*sides)
+
+
+def _pieces(path: Path, size: int) -> list[str]:
+    """By id; ids that have no piece get one that no text has."""
+    ids = _read_json(path)
+    if not all(type(index) is int and 0 <= index < size for index in ids.values()):
+        raise UsageError(f"{path}: an id is no number, or beyond the {size} of config.json")
+    pieces = [f"<unused {index}>" for index in range(size)]
+    for piece, index in ids.items():
+        pieces[index] = piece
+    if len(set(ids.values())) < len(ids):
+        raise UsageError(f"{path}: two pieces have the same id")
+    return pieces
+
+
+def _side(model: Tokenizer, pieces: list[str], settings: Settings, generation: Settings) -> Tokenizer:
+    """A tokenizer with the ids of the model; SentencePiece's own suffice where they are the same."""
+    end, start = settings["eos_token_id"], settings["decoder_start_token_id"]
+    banned = [words[0] for words in generation.get("bad_words_ids") or [] if len(words) == 1]
+    if "<unk>" not in pieces and model.pieces([model.unk_id])[0] not in pieces:
+        raise UsageError("vocab.json: has no <unk>")
+    vocabulary = Vocabulary(
+        pieces=tuple(pieces),
+        pad=settings["pad_token_id"],
+        start=start,
+        end=end,
+        unknown=pieces.index("<unk>" if "<unk>" in pieces else model.pieces([model.unk_id])[0]),
+        never=tuple(sorted({settings["pad_token_id"], *({start} - {end}), *banned})),
+    )
+    own = (model.pieces(range(model.vocab_size)), model.pad_id, model.bos_id, model.eos_id, model.unk_id)
+    same = own == (pieces, vocabulary.pad, vocabulary.start, vocabulary.end, vocabulary.unknown)
+    if same and set(vocabulary.never) == set(model.never_ids):
+        return model
+    return Tokenizer(model.model_bytes, vocabulary=vocabulary)
+
+
+def _parameters(tensors: dict[str, np.ndarray], card: Card) -> Transformer:
+    """Raises UsageError where a tensor does not fit the config, or is not finite."""
+    width = card.model.d_model
+    for name in POSITIONS:
+        if name in tensors:
+            table = tensors[name].astype(np.float32)
+            if not np.allclose(table, sinusoids(jnp.arange(len(table)), width), atol=2e-3):
+                raise UsageError(f"the tensor {name} holds other positions than sinusoids in halves")
+    shape = nnx.eval_shape(
+        lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
+    )
+    found = from_marian(tensors, card.model)
+    for name, expected in named(shape).items():
+        if found[name].shape != expected.shape:
+            raise UsageError(f"the tensors of {name} are {found[name].shape}, config.json asks for {expected.shape}")
+        if not np.isfinite(found[name]).all():
+            raise UsageError(f"the tensors of {name} have numbers that are not finite")
+    return with_values(shape, {name: values.astype(np.float32) for name, values in found.items()})
