@@ -118,7 +118,7 @@ def foreign(tmp_path: Path, tokenizers: Tokenizers) -> Path:
         max_length=70,
         model=Model(
             d_model=12, d_ff=20, num_heads=3, encoder_layers=1, decoder_layers=2, activation="silu", norm="post",
-            positions="learned", max_positions=70, dropout=0.25, attention_dropout=0.125,
+            positions="learned", max_positions=70, dropout=0.25, attention_dropout=0.125, output_bias=True,
         ),
         decode=Decode(beam_size=7, length_penalty=0.5),
         weights="float16",

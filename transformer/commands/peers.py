@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LINES = 200  # of a file at most
+LINES = 1000  # of a file at most
 SENTENCES = 20  # of the built-in corpus
 
 
@@ -40,7 +40,7 @@ def report(
         log.info("not checked against %s: %s", needed, problem)
         return
     log.info("%s", found)
-    if exact and not found.is_close:
+    if exact and found.tokens and not found.is_close:
         log.warning("warning: that is more than %g; is it the same model?", CLOSE)
 
 

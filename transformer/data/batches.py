@@ -51,7 +51,7 @@ def choose_buckets(lengths: np.ndarray, *, count: int, batch_tokens: int, multip
 
     Both sides of a shape have one length, that of the longer side of its longest pair. The best bounds are found by
     dynamic programming over the histogram of lengths. `batch_tokens` is target positions a batch; rows come in
-    multiples of `multiple`.
+    multiples of `multiple`, and are no more than there are pairs to fill them.
     """
     longer = lengths.max(axis=1)
     sizes, pairs = np.unique(longer, return_counts=True)
@@ -65,12 +65,14 @@ def choose_buckets(lengths: np.ndarray, *, count: int, batch_tokens: int, multip
         through[0, 0] = 0
         choice.append(through.argmin(axis=0))
         cost.append(through.min(axis=0))
-    bounds, end = [], len(sizes)
+    buckets, end = [], len(sizes)
     for previous in reversed(choice[: int(np.argmin([c[-1] for c in cost[1:]])) + 1]):
         if end:
-            bounds.append(int(sizes[end - 1]))
-            end = int(previous[end])
-    return [Bucket(size, size, max(batch_tokens // size // multiple, 1) * multiple) for size in reversed(bounds)]
+            size, start = int(sizes[end - 1]), int(previous[end])
+            full, needed = batch_tokens // size // multiple, -(-int(before[end] - before[start]) // multiple)
+            buckets.append(Bucket(size, size, max(min(full, needed), 1) * multiple))
+            end = start
+    return buckets[::-1]
 
 
 class Batches:

@@ -103,6 +103,11 @@ class Tokenizer:
         return len(self._pieces)
 
     @property
+    def spells_everything(self) -> bool:
+        """Whether what has no piece is spelt as bytes, so that no text holds the unknown."""
+        return self.vocabulary is None and any(map(self._processor.is_byte, range(self._processor.vocab_size())))
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """What may stand before a text as one token."""
         return tuple(self._tags)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from transformer.data.corpus import Pair
 from transformer.scoring import score
 from transformer.translator import Translator, limit
@@ -48,11 +50,13 @@ class Agreement(NamedTuple):
 
 
 def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:
-    """Translates the lines with both programs, greedily and with the model's own beam, and has both score ours.
+    """Translates the lines with both programs, greedily and with a beam (its own, or of 5), and has both score ours.
 
-    Left out are lines that are blank or too long; and, where translations are compared, those that reach their limit.
+    Left out are lines that are blank or too long; where translations are compared, those that reach their limit; where
+    they are scored, those that are longer than any translation once their text is in tokens again.
     """
-    beam_sizes = sorted({1, translator.card.decode.beam_size})
+    own = translator.card.decode.beam_size
+    beam_sizes = (1, own if own > 1 else 5)
     ours = {size: list(translator.translate(lines, beam_size=size)) for size in beam_sizes}
     whole = [number for number, found in enumerate(ours[1]) if not ASIDE.intersection(found.flags)]
     ending = [number for number in whole if not any("limit" in found[number].flags for found in ours.values())]
@@ -64,11 +68,14 @@ def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agree
         theirs = peer.translate([sources[number] for number in ending], size, most) if ending else []
         mine = [found[number].hypotheses[0].tokens[:-1] for number in ending]
         same[size] = sum(one == tuple(other) for one, other in zip(mine, theirs, strict=True))
-    scored = score(translator, [Pair(lines[number], ours[1][number].text) for number in whole])
-    scores = peer.score([sources[number] for number in whole], [one.tokens[:-1] for one in scored]) if whole else []
+    targets = translator.tokenizers.target.encode([ours[1][number].text for number in whole])
+    longest = limit(card.max_length, card.decode, card.model)
+    fitting = [number for number, ids in zip(whole, targets, strict=True) if len(ids) < longest]
+    scored = score(translator, [Pair(lines[number], ours[1][number].text) for number in fitting])
+    scores = peer.score([sources[number] for number in fitting], [one.tokens[:-1] for one in scored]) if fitting else []
     differences = [
         abs(mine - other)
         for one, others in zip(scored, scores, strict=True)
         for mine, other in zip(one.token_log_probabilities, others, strict=True)
     ]
-    return Agreement(peer.name, len(ending), same, len(differences), max(differences, default=0.0))
+    return Agreement(peer.name, len(ending), same, len(differences), float(np.max(differences, initial=0.0)))

@@ -18,7 +18,7 @@ from ctranslate2.specs.common_spec import Activation
 from transformer.config import Model
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
-from transformer.interop.ctranslate2_note import note
+from transformer.interop.ctranslate2_note import note, options
 from transformer.model.attention.attention import Attention
 from transformer.model.blocks import DecoderLayer, EncoderLayer
 from transformer.model.layers import Embedding, FeedForward, Linear, Norm, sinusoids
@@ -155,21 +155,16 @@ class CTranslate2:
 
     def __init__(self, directory: Path, tokenizers: Tokenizers, card: Card):
         self.name = f"CTranslate2 {ctranslate2.__version__}"
-        self._settings = card.decode
+        self._options = options(tokenizers, card)
         self._translator = ctranslate2.Translator(str(directory), device="cpu")
         self._pieces = tokenizers.source.pieces
-        target = tokenizers.target
-        self._never = [[piece] for piece in target.pieces(i for i in target.never_ids if i != target.unk_id)]
-        self._disable_unknown = target.unk_id in target.never_ids
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, most: int) -> list[list[str]]:
         """Sources with their end, at most `most` tokens a translation -> pieces, without the end."""
         found = self._translator.translate_batch(
             [self._pieces(ids[:-1]) for ids in sources],
-            beam_size=beam_size, length_penalty=self._settings.length_penalty,
-            max_input_length=0, min_decoding_length=self._settings.min_length, max_decoding_length=most,
-            disable_unk=self._disable_unknown, suppress_sequences=self._never,
-        )  # fmt: skip
+            **(self._options | {"beam_size": beam_size, "max_decoding_length": most}),
+        )
         return [result.hypotheses[0] for result in found]
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[str]]) -> list[list[float]]:

@@ -1,14 +1,19 @@
 """What stands beside a model that was exported to CTranslate2: how to call it."""
 
+import json
+from typing import Any
+
+from transformer.data.lines import one_line
 from transformer.data.tokenizer import Tokenizers
 from transformer.model_dir import Card
+from transformer.translator import limit
 
 NOTE = """# A translation model for CTranslate2: {source} -> {target}
 
 `pip install ctranslate2 sentencepiece`, and then, in this folder:
 
 ```python
-import ctranslate2
+{imports}import ctranslate2
 import sentencepiece
 
 translator = ctranslate2.Translator(".", device="auto")
@@ -19,14 +24,13 @@ target = sentencepiece.SentencePieceProcessor("{target_model}")
 def translate(lines: list[str]) -> list[str]:
 {tokens}
     found = translator.translate_batch(
-        tokens, beam_size={beam_size}, length_penalty={length_penalty}, max_input_length=0,
-        min_decoding_length={least}, max_decoding_length={most},
-        disable_unk={disable_unknown}, suppress_sequences={never},
+        tokens,
+{options}
     )
     return [target.decode(result.hypotheses[0]){spaces} for result in found]
 
 
-for line in translate(["{example}"]):
+for line in translate([{example}]):
     print(line)
 ```
 
@@ -36,27 +40,43 @@ Lines longer than {max_length} tokens are longer than all that the model was tra
 PLAIN = "    tokens = source.encode(lines, out_type=str)"
 WITH_TAGS = """    tokens = []
     for line in lines:  # as in ">>fra<< A line.": the language that is wanted stands before it
-        tag, end, text = line.partition("<<") if line.startswith(">>") else ("", "", line)
-        tokens.append([tag + end] * bool(tag) + source.encode(text, out_type=str))"""
+        tag, text = re.fullmatch("(>>[^<>]+<<)?(.*)", line).groups()
+        tokens.append([tag] * bool(tag) + source.encode(text, out_type=str))"""
+
+
+def options(tokenizers: Tokenizers, card: Card) -> dict[str, Any]:
+    """Of CTranslate2's `translate_batch`, with which it translates as ours does.
+
+    What must not come is forbidden where it might: a model whose tokenizer can spell everything has never seen another
+    symbol than the end. CTranslate2 takes the forbidden out before the softmax, ours after it: that moves scores a bit.
+    """
+    target, decode = tokenizers.target, card.decode
+    found = {
+        "beam_size": decode.beam_size,
+        "length_penalty": decode.length_penalty,
+        "max_input_length": 0,
+        "min_decoding_length": decode.min_length,
+        "max_decoding_length": limit(card.max_length, decode, card.model),
+    }
+    if target.spells_everything:
+        return found
+    never = [[piece] for piece in target.pieces(index for index in target.never_ids if index != target.unk_id)]
+    return found | {"disable_unk": target.unk_id in target.never_ids, "suppress_sequences": never}
 
 
 def note(tokenizers: Tokenizers, card: Card) -> str:
     """In Markdown; it follows from the model alone."""
-    target, decode = tokenizers.target, card.decode
+    target = tokenizers.target
     names = ("tokenizer.spm", "tokenizer.spm") if tokenizers.shared else ("source.spm", "target.spm")
     return NOTE.format(
-        source=card.source,
-        target=card.target,
+        source=one_line(card.source),
+        target=one_line(card.target),
+        imports="import re\n\n" if tokenizers.source.most_tags else "",
         source_model=names[0],
         target_model=names[1],
         tokens=WITH_TAGS if tokenizers.source.most_tags else PLAIN,
-        beam_size=decode.beam_size,
-        length_penalty=decode.length_penalty,
-        least=decode.min_length,
-        most=int(card.max_length * decode.max_ratio) + decode.max_extra,
-        disable_unknown=target.unk_id in target.never_ids,
-        never=[[piece] for piece in target.pieces(i for i in target.never_ids if i != target.unk_id)],
+        options="\n".join(f"        {key}={value!r}," for key, value in options(tokenizers, card).items()),
         spaces="" if target.vocabulary is None else '.replace("▁", " ").strip()',
-        example=f"{next(iter(tokenizers.source.tags), '')} A line.".strip(),
+        example=json.dumps(f"{next(iter(tokenizers.source.tags), '')} A line.".strip(), ensure_ascii=False),
         max_length=card.max_length,
     )
