@@ -129,9 +129,16 @@ def test_buckets_fill_up_as_little_as_any(count: int) -> None:
 
 
 def test_rows_come_in_multiples() -> None:
-    lengths = np.array([[3, 7], [40, 50], [200, 11]])
+    lengths = np.repeat([[3, 7], [40, 50], [200, 11]], 200, axis=0)
     found = choose_buckets(lengths, count=3, batch_tokens=1000, multiple=6)
     assert found == [Bucket(7, 7, 138), Bucket(50, 50, 18), Bucket(200, 200, 6)]
+
+
+def test_a_small_corpus_has_no_empty_rows_but_for_the_multiple() -> None:
+    """A hundred sentences under the default of 25,000 positions: most of each batch would be nothing."""
+    lengths = np.repeat([[7, 7], [50, 50]], [10, 90], axis=0)
+    found = choose_buckets(lengths, count=2, batch_tokens=25_000, multiple=4)
+    assert found == [Bucket(7, 7, 12), Bucket(50, 50, 92)]
 
 
 @pytest.mark.parametrize(
