@@ -112,9 +112,10 @@ def test_t02_fifty_signals(uninterrupted: Path, seconds: list[float], tmp_path: 
             began = time.monotonic()
             code, told = ended(process)
             slowest = max(slowest, time.monotonic() - began)
-            assert code in (0, 75), told
+            is_done = "done: the best model" in told  # and the signal came while Python was ending
+            assert code == 75 or is_done, told
             signals += code == 75
-            if code == 0:
+            if is_done:
                 break
         assert slowest < 10
         assert model_bytes(run_dir) == model_bytes(uninterrupted)
