@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import MarianMTModel
+from transformers import MarianConfig, MarianMTModel
 
 from transformer.data.tokenizer import Tokenizers
 from transformer.model_dir import Card
+from transformer.translator import limit
 
 ROWS = 16  # sentences at a time
 
@@ -21,7 +22,14 @@ class Marian:
         self.name = f"Transformers {transformers.__version__}"
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        self.model: Any = MarianMTModel.from_pretrained(str(directory), dtype=torch.float32).eval()
+        config: Any = MarianConfig.from_pretrained(str(directory))
+        # Theirs ends at max_position_embeddings with an IndexError, ours goes on; tables of another size are made anew.
+        config.max_position_embeddings = max(
+            config.max_position_embeddings, limit(card.max_length, card.decode, card.model)
+        )
+        self.model: Any = MarianMTModel.from_pretrained(
+            str(directory), config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+        ).eval()
         self._card, self._target = card, tokenizers.target
         self._ids = {piece: index for index, piece in enumerate(self._target.pieces(range(self._target.vocab_size)))}
 
