@@ -1,6 +1,7 @@
 """export: a model of ours as another program's."""
 
 import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -65,6 +66,8 @@ def _ctranslate2(translator: "Translator", quantization: str) -> tuple[Write, Op
         raise UsageError(
             f"--to ctranslate2: {problem}; pip install 'transformer-translation[ct2]', or: pip install ctranslate2"
         ) from None
+    if "bfloat16" in quantization and importlib.util.find_spec("torch") is None:
+        raise UsageError(f"--quantization {quantization}: CTranslate2 needs PyTorch to write that; pip install torch")
     parts = translator.model, translator.tokenizers, translator.card
     ours.check(*parts[1:])
     return (
@@ -84,6 +87,8 @@ def _marian(translator: "Translator", quantization: str) -> tuple[Write, Open]:
 
 def _put(place: Path, write: Write) -> None:
     """Writes into a directory beside the place, and gives it the name when it is whole."""
+    from safetensors import SafetensorError
+
     new = place.with_name(place.name + ".new")
     try:
         new.mkdir(parents=True)
@@ -91,7 +96,8 @@ def _put(place: Path, write: Write) -> None:
         if place.exists():
             place.rmdir()
         os.rename(new, place)
-    except OSError as problem:
-        raise SystemProblem(f"{place}: cannot be written: {problem.strerror or problem}; make room") from problem
+    except (OSError, SafetensorError) as problem:
+        fault = getattr(problem, "strerror", None) or problem
+        raise SystemProblem(f"{place}: cannot be written: {fault}; make room, or choose another") from problem
     finally:
         shutil.rmtree(new, ignore_errors=True)

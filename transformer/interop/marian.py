@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from transformer.config import Model
+from transformer.config import Model, NonNegative, Size
 from transformer.errors import UsageError
 
 EPSILON = 1e-5  # of its layer norms: no config says it
@@ -52,6 +53,21 @@ _TABLES = {  # of each tie_embeddings: our tables, and under which of its names 
     },
 }  # fmt: skip
 _BIAS = "final_logits_bias"
+
+
+class Kinds(BaseModel):
+    """What its settings are, if they are there: those that are used before they are checked as ours."""
+
+    model_config = ConfigDict(strict=True)
+
+    vocab_size: Size = 1
+    decoder_vocab_size: Size | None = None
+    pad_token_id: NonNegative = 0
+    eos_token_id: NonNegative = 0
+    decoder_start_token_id: NonNegative = 0
+    bad_words_ids: list[list[NonNegative]] | None = None
+    activation_function: str = ""
+    early_stopping: bool | str | None = None
 
 
 class _Place(NamedTuple):

@@ -25,7 +25,7 @@ from transformer.data.lines import one_line
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.data.vocabulary import Vocabulary
 from transformer.errors import UsageError
-from transformer.interop.marian import ACTIVATIONS, EPSILON, POSITIONS, STOPS, from_marian, has_bias
+from transformer.interop.marian import ACTIVATIONS, EPSILON, POSITIONS, STOPS, Kinds, from_marian, has_bias
 from transformer.interop.torch_file import read_state_dict
 from transformer.model.layers import sinusoids
 from transformer.model.parameters import named, with_values
@@ -54,18 +54,20 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
     try:
         settings = _read_json(directory / "config.json")
         generation = settings | _read_json(directory / "generation_config.json", needed=False)
+        Kinds.model_validate(settings)
+        Kinds.model_validate(generation)
         card = _read_json(directory / "card.json", needed=False)
         tensors = _read_tensors(directory)
         tokenizers = _tokenizers(directory, settings, generation)
         languages = _read_json(directory / "tokenizer_config.json", needed=False)
         known = Card.model_validate(
             {
-                "source": source or card.get("source") or languages.get("source_lang") or "source",
-                "target": target or card.get("target") or languages.get("target_lang") or "target",
+                "source": _language(source, card.get("source"), languages.get("source_lang"), "source"),
+                "target": _language(target, card.get("target"), languages.get("target_lang"), "target"),
                 "source_vocabulary": tokenizers.source.vocab_size,
                 "target_vocabulary": tokenizers.target.vocab_size,
                 "max_length": card.get("max_length") or settings["max_position_embeddings"],
-                "model": _model(settings, card.get("model", {}), has_bias(tensors)),
+                "model": _model(settings, card.get("model"), has_bias(tensors)),
                 "decode": card.get("decode") or _decode(generation),
                 "weights": _precision(tensors),
             }
@@ -78,8 +80,13 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
         where = ".".join(map(str, error["loc"]))
         raise UsageError(f"{directory}: {where}: {one_line(error['msg'])}") from None
     except UsageError as problem:
-        told = str(problem)
+        told = one_line(str(problem))
         raise UsageError(told if told.startswith(str(directory)) else f"{directory}: {told}") from None
+
+
+def _language(*codes: Any) -> str:
+    """The first that says something."""
+    return next(one_line(code) for code in codes if code and isinstance(code, str))
 
 
 def _read_json(path: Path, *, needed: bool = True) -> Settings:
@@ -110,7 +117,7 @@ def _read_tensors(directory: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"{path}: cannot be read: {one_line(str(problem))}") from None
 
 
-def _model(settings: Settings, card: Settings, output_bias: bool) -> Settings:
+def _model(settings: Settings, card: Settings | None, output_bias: bool) -> Settings:
     """The section [model] of ours. Raises UsageError for what it cannot say."""
     for key, value in REQUIRED.items():
         if settings.get(key, value) != value:
@@ -121,6 +128,7 @@ def _model(settings: Settings, card: Settings, output_bias: bool) -> Settings:
     ):
         if settings[one] != settings[other]:
             raise UsageError(f"config.json: {one} and {other} differ: {settings[one]} and {settings[other]}")
+    known = card if isinstance(card, dict) else {}
     activation = settings["activation_function"]
     if activation not in ACTIVATIONS:
         raise UsageError(
@@ -129,7 +137,7 @@ def _model(settings: Settings, card: Settings, output_bias: bool) -> Settings:
     return {
         "dropout": settings.get("dropout", 0.1),
         "attention_dropout": settings.get("attention_dropout", 0.0),
-        **{key: card[key] for key in ("max_positions", "compute_dtype", "remat") if key in card},
+        **{key: known[key] for key in ("max_positions", "compute_dtype", "remat") if key in known},
         "d_model": settings["d_model"],
         "d_ff": settings["encoder_ffn_dim"],
         "num_heads": settings["encoder_attention_heads"],
@@ -225,7 +233,8 @@ def _parameters(tensors: dict[str, np.ndarray], card: Card) -> Transformer:
     for name in POSITIONS:
         if name in tensors:
             table = tensors[name].astype(np.float32)
-            if not np.allclose(table, sinusoids(jnp.arange(len(table)), width), atol=2e-3):
+            expected = sinusoids(jnp.arange(len(table)), width) if table.ndim == 2 else np.empty(0)
+            if table.shape != expected.shape or not np.allclose(table, expected, atol=2e-3):
                 raise UsageError(f"the tensor {name} holds other positions than sinusoids in halves")
     shape = nnx.eval_shape(
         lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
