@@ -365,6 +365,7 @@ def test_prepare_takes_the_tokenizer_of_the_model(
     assert "tokenizer.vocab_size = 300" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_eight_devices_start_as_one(base: Path, tmp_path: Path) -> None:
     flags = ("--model.dropout", "0", "--train.steps", "2", "--train.log-every", "1", "--mesh.fsdp")
     for devices, axes in ((1, ("1",)), (8, ("2", "--mesh.tensor", "2"))):
