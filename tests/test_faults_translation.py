@@ -392,6 +392,8 @@ def test_x14_a_signal_waits_for_what_is_being_written(number: int, code: int) ->
             return super().write(content[3:])
 
     stream = Signalled()
+    handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    outside = signal.signal(number, handler)  # a shell's background job has SIGINT ignored, and that would stay so
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as end, Output(stream).heeding_signals() as output:
         output.write(b"a line\n")
@@ -400,6 +402,7 @@ def test_x14_a_signal_waits_for_what_is_being_written(number: int, code: int) ->
         signal.raise_signal(number)
     assert end.value.code == code
     assert signal.getsignal(number) is before
+    signal.signal(number, outside)
 
 
 def test_x14_a_signal_that_was_ignored_stays_so() -> None:

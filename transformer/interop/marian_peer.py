@@ -30,7 +30,7 @@ class Marian:
         self.model: Any = MarianMTModel.from_pretrained(
             str(directory), config=config, dtype=torch.float32, ignore_mismatched_sizes=True
         ).eval()
-        self._card, self._target = card, tokenizers.target
+        self._target = tokenizers.target
         self._ids = {piece: index for index, piece in enumerate(self._target.pieces(range(self._target.vocab_size)))}
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, most: int) -> list[list[str]]:
