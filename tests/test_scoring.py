@@ -32,7 +32,7 @@ class Spelt(Tokenizer):
     "options", [{"beam_size": 1}, {"beam_size": 4, "n_best": 4}, {"sampler": Sampler(), "n_best": 4}], ids=str
 )
 def test_the_search_and_teacher_forcing_agree(translator: Translator, options: dict[str, object]) -> None:
-    """Step by step with a cache, and all at once: two ways to the same probability. An end by the limit costs nothing."""
+    """Step by step with a cache, and all at once: two ways to the same probability. A forced end costs nothing."""
     source = translator.tokenizers.source
     teacher = Translator(translator.model, Tokenizers(source, Spelt(source.model_bytes)), translator.card)
     found = list(translator.translate(LINES, **options))
