@@ -43,10 +43,12 @@ def main(words: Sequence[str]) -> None:
     if arguments.to == "marian" and arguments.quantization != "float32":
         raise UsageError("--quantization: Marian models have none; convert --dtype changes the precision of a model")
     place = free_place(arguments.output)
+    from transformer.commands.devices import start_jax
     from transformer.commands.peers import lines_to_check, report
     from transformer.translator import Translator
 
     lines = lines_to_check(arguments.check)
+    start_jax()
     translator = Translator.load(arguments.model)
     write, peer = (_ctranslate2 if arguments.to == "ctranslate2" else _marian)(translator, arguments.quantization)
     _put(place, write)

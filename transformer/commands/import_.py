@@ -26,12 +26,14 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--check", metavar="FILE", help="lines to check with (default: some of the built-in corpus)")
     arguments = parser.parse(words)
     place = free_place(arguments.output)
+    from transformer.commands.devices import start_jax
     from transformer.commands.peers import lines_to_check, marian, report
     from transformer.interop.marian_import import import_marian
     from transformer.translator import Translator
 
     lines = lines_to_check(arguments.check)
     imported = import_marian(Path(arguments.folder), arguments.source, arguments.target)
+    start_jax()
     write_model(place, *imported)
     card = imported.card
     log.info("imported %s to %s: %s -> %s", arguments.folder, arguments.output, card.source, card.target)
