@@ -19,6 +19,7 @@ for name, value in {
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",  # CTranslate2's threads wait for each other without sleeping
 }.items():
     os.environ.setdefault(name, value)
 

@@ -9,29 +9,27 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import ctranslate2
 import numpy as np
 import pytest
 from numpy_marian import TAGS, change_json, change_tensors, write_folder
 from random_models import random_translator
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # its threads wait for each other without sleeping
-ctranslate2 = pytest.importorskip("ctranslate2")
-
-from transformer.commands import main as door  # noqa: E402
-from transformer.commands.export import QUANTIZATIONS  # noqa: E402
-from transformer.config import Tokenizer as Settings  # noqa: E402
-from transformer.data.clauses import clauses  # noqa: E402
-from transformer.data.corpus import Pair  # noqa: E402
-from transformer.data.lines import plain  # noqa: E402
-from transformer.data.tokenizer import Tokenizer, Tokenizers  # noqa: E402
-from transformer.data.tokenizer_training import train_tokenizers  # noqa: E402
-from transformer.data.vocabulary import Vocabulary  # noqa: E402
-from transformer.interop.agreement import agreement  # noqa: E402
-from transformer.interop.ctranslate2 import CTranslate2, export  # noqa: E402
-from transformer.model.parameters import named  # noqa: E402
-from transformer.model_dir import save_model  # noqa: E402
-from transformer.scoring import score  # noqa: E402
-from transformer.translator import Translator  # noqa: E402
+from transformer.commands import main as door
+from transformer.commands.export import QUANTIZATIONS
+from transformer.config import Tokenizer as Settings
+from transformer.data.clauses import clauses
+from transformer.data.corpus import Pair
+from transformer.data.lines import plain
+from transformer.data.tokenizer import Tokenizer, Tokenizers
+from transformer.data.tokenizer_training import train_tokenizers
+from transformer.data.vocabulary import Vocabulary
+from transformer.interop.agreement import agreement
+from transformer.interop.ctranslate2 import CTranslate2, export
+from transformer.model.parameters import named
+from transformer.model_dir import save_model
+from transformer.scoring import score
+from transformer.translator import Translator
 
 SOURCES = ("Does she carry", "Do you arrive", "His shirt is", "Who calls your", "In the evening", "The princes who")
 LINES = [*SOURCES, "They see it."]

@@ -27,7 +27,7 @@ from transformer.data.tokenizer_training import train_tokenizers
 from transformer.errors import UsageError
 from transformer.interop.marian_import import import_marian
 from transformer.model_dir import save_model
-from transformer.translator import Translator
+from transformer.translator import Part, Request, Translator
 
 LINES = [" ".join(english.split()[:3]) for english, _ in clauses("test", 12)]
 
@@ -219,7 +219,12 @@ def test_each_part_of_a_long_line_has_its_tag(folder: Path, imported: Path, monk
     text = "The dog sleeps. A child runs. The old dog sees a child. A cat sings."
     seen: list[list[int]] = []
     search = translator._search
-    monkeypatch.setattr(translator, "_search", lambda parts, request: seen.extend(p.ids for p in parts) or search(parts, request))  # fmt: skip  # noqa: E501
+
+    def watched(parts: list[Part], request: Request) -> Any:
+        seen.extend(part.ids for part in parts)
+        return search(parts, request)
+
+    monkeypatch.setattr(translator, "_search", watched)
     (found,) = translator.translate([f">>deu<<{text}"], beam_size=1)
     assert "split" in found.flags and len(seen) > 1
     vocabulary = ids_of(folder)
@@ -332,7 +337,8 @@ def test_bfloat16_and_mixed_tensors(joint: Path, tmp_path: Path, nothing: Path) 
     tensors = load_file(joint / "model.safetensors")
     save_file({name: values.astype(bfloat16) for name, values in tensors.items()}, joint / "model.safetensors")
     assert Translator.load(bring(joint, tmp_path / "b", nothing)).card.weights == "bfloat16"
-    save_file(tensors | {"final_logits_bias": np.ones((1, tensors["final_logits_bias"].size), "f4")}, joint / "model.safetensors")  # fmt: skip  # noqa: E501
+    other = {"final_logits_bias": np.ones((1, tensors["final_logits_bias"].size), "f4")}
+    save_file(tensors | other, joint / "model.safetensors")
     assert Translator.load(bring(joint, tmp_path / "m", nothing)).card.weights == "float32"
 
 

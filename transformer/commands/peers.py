@@ -20,7 +20,7 @@ SENTENCES = 20  # of the built-in corpus
 
 
 def lines_to_check(path: str | None) -> list[str]:
-    """The first lines of a file, or sentences of the built-in corpus. Raises UsageError where there is no such file."""
+    """The first lines of a file, or sentences of the built-in corpus. Raises DataError where there is no such file."""
     if path is None:
         from transformer.data.clauses import clauses
 

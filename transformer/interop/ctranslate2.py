@@ -25,6 +25,7 @@ from transformer.model.layers import Embedding, FeedForward, Linear, Norm, sinus
 from transformer.model.stack import unstack
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card
+from transformer.translator import limit
 
 POSITIONS = 1024  # that the table of a sinusoidal model has at least: CTranslate2 does not compute them
 ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
@@ -82,7 +83,7 @@ def _specification(model: Transformer, card: Card) -> TransformerSpec:
     target = model.target_embedding or model.source_embedding
     _set_embedding(spec.encoder, spec.encoder.embeddings[0], model.source_embedding)
     _set_embedding(spec.decoder, spec.decoder.embeddings, target)
-    places = int(card.max_length * card.decode.max_ratio) + card.decode.max_extra
+    places = limit(card.max_length, card.decode, card.model)
     for side, learned in ((spec.encoder, model.source_positions), (spec.decoder, model.target_positions)):
         side.position_encodings.encodings = _positions(settings, None if learned is None else learned[...], places)
     for side, norm in ((spec.encoder, model.encoder_norm), (spec.decoder, model.decoder_norm)):

@@ -14,6 +14,7 @@ from transformer.interop.marian import EPSILON, STOPS, to_marian
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card
+from transformer.translator import limit
 
 POSITIONS = 512  # that the model takes at least
 
@@ -78,7 +79,7 @@ def _config(target: Tokenizer, card: Card) -> dict[str, Any]:
         "static_position_embeddings": True,
         "normalize_before": False,
         "normalize_embedding": False,
-        "max_position_embeddings": max(POSITIONS, _longest(card) + 1),
+        "max_position_embeddings": max(POSITIONS, limit(card.max_length, card.decode, card.model) + 1),
         "vocab_size": card.source_vocabulary,
         "decoder_vocab_size": card.target_vocabulary,
         "share_encoder_decoder_embeddings": model.tie_embeddings == "all",
@@ -95,7 +96,7 @@ def _generation(target: Tokenizer, card: Card) -> dict[str, Any]:
         "length_penalty": card.decode.length_penalty,
         "early_stopping": STOPS[card.decode.stop],
         "min_new_tokens": card.decode.min_length,
-        "max_length": _longest(card) + 1,  # it counts the start symbol
+        "max_length": limit(card.max_length, card.decode, card.model) + 1,  # it counts the start symbol
     }
 
 
@@ -122,11 +123,6 @@ def _tokenizer_config(tokenizers: Tokenizers, card: Card, *, separate: bool) -> 
         "model_max_length": card.max_length,
         "separate_vocabs": separate,
     }
-
-
-def _longest(card: Card) -> int:
-    """Tokens of the longest translation."""
-    return int(card.max_length * card.decode.max_ratio) + card.decode.max_extra
 
 
 def _ids(tokenizer: Tokenizer) -> dict[str, int]:

@@ -10,7 +10,7 @@ card.json                             where the folder was exported from here: w
 
 import json
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,6 @@ REQUIRED = {  # settings with one value that ours can follow
     "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
     "static_position_embeddings": True,
 }  # fmt: skip
-Weights = Literal["float32", "float16", "bfloat16"]
 Settings = dict[str, Any]
 
 
@@ -170,15 +169,14 @@ def _decode(generation: Settings) -> Settings:
     }
 
 
-def _precision(tensors: dict[str, np.ndarray]) -> Weights:
+def _precision(tensors: dict[str, np.ndarray]) -> str:
     """The one in which all tensors are stored, or float32."""
     found = {str(values.dtype) for name, values in tensors.items() if name not in POSITIONS}
     if found - {"float32", "float16", "bfloat16"}:
         raise UsageError(
             f"the tensors are of {', '.join(sorted(found))}; float32, float16 and bfloat16 can be imported"
         )
-    (one,) = found if len(found) == 1 else {"float32"}
-    return "float16" if one == "float16" else "bfloat16" if one == "bfloat16" else "float32"
+    return found.pop() if len(found) == 1 else "float32"
 
 
 def _tokenizers(directory: Path, settings: Settings, generation: Settings) -> Tokenizers:
