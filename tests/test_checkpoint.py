@@ -23,8 +23,12 @@ def state(step: int) -> State:
     return {"a": jax.random.normal(jax.random.key(step), (7, 11)), "b": jax.random.normal(jax.random.key(-step), (13,))}
 
 
+def progress(step: int, best: int = 1) -> Progress:
+    return Progress(best=0.5, best_step=best, validated=step, untold=[[0.1, step / 3]], untold_seconds=0.7)
+
+
 def save(checkpoints: Checkpoints, step: int, best: int = 1) -> None:
-    checkpoints.save(step, state(step), Progress(best=0.5, best_step=best, validated=step), ENVIRONMENT)
+    checkpoints.save(step, state(step), progress(step, best), ENVIRONMENT)
 
 
 def restored(directory: Path) -> int:
@@ -33,7 +37,7 @@ def restored(directory: Path) -> int:
     assert found is not None
     values, checkpoint = found
     jax.tree.map(np.testing.assert_array_equal, values, state(checkpoint.step))
-    assert checkpoint.progress == Progress(best=0.5, best_step=1, validated=checkpoint.step)
+    assert checkpoint.progress == progress(checkpoint.step)
     assert checkpoint.environment == ENVIRONMENT
     return checkpoint.step
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import ROOT, ended, metrics, model_bytes, start, steps_told, wait_for
+from runs import ROOT, all_but_speed, ended, metrics, model_bytes, start, wait_for
 from safetensors.numpy import load_file
 
 
@@ -44,7 +44,7 @@ def test_t01_a_killed_run_ends_with_the_same_bits(uninterrupted: Path, tmp_path:
     assert code == 0, told
     assert "resumed from step" in told
     assert model_bytes(run_dir) == model_bytes(uninterrupted)
-    assert steps_told(run_dir) == steps_told(uninterrupted)
+    assert all_but_speed(run_dir) == all_but_speed(uninterrupted)
 
 
 def test_t02_sigterm_saves_and_asks_to_be_run_again(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_t01_two_hundred_kills(uninterrupted: Path, seconds: list[float], tmp_pa
             assert code == 0, told
             break
         assert model_bytes(run_dir) == model_bytes(uninterrupted)
-        assert steps_told(run_dir) == steps_told(uninterrupted)
+        assert all_but_speed(run_dir) == all_but_speed(uninterrupted)
         shutil.rmtree(run_dir)
         runs += 1
     print(f"{kills} kills in {runs} runs")
@@ -119,14 +119,14 @@ def test_t02_fifty_signals(uninterrupted: Path, seconds: list[float], tmp_path: 
                 break
         assert slowest < 10
         assert model_bytes(run_dir) == model_bytes(uninterrupted)
-        assert steps_told(run_dir) == steps_told(uninterrupted)
+        assert all_but_speed(run_dir) == all_but_speed(uninterrupted)
         shutil.rmtree(run_dir)
     print(f"{signals} signals, the slowest answer after {slowest:.1f} s")
 
 
 def test_the_loss_falls_and_weights_are_finite(uninterrupted: Path) -> None:
     losses = [line["loss"] for line in metrics(uninterrupted) if "loss" in line]
-    assert len(losses) == 6
+    assert len(losses) == 9  # of 60 updates, a line every seven
     assert losses[-1] < losses[0] - 1
     assert all(np.isfinite(value).all() for value in load_file(uninterrupted / "model" / "model.safetensors").values())
 

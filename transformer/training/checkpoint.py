@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -34,6 +35,8 @@ class Progress(NamedTuple):
     best_step: int = 0
     without_better: int = 0  # validations since then
     validated: int = 0  # the step of the last validation
+    untold: Sequence[Sequence[float]] = ()  # the metrics of each update since the last line, as Meter has them
+    untold_seconds: float = 0.0  # that these updates took
 
 
 class Checkpoint(NamedTuple):

@@ -16,7 +16,7 @@ from transformer.errors import Diverged, SystemProblem
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card, save_model
 from transformer.training.checkpoint import Checkpoints, Progress
-from transformer.training.log import Journal
+from transformer.training.log import Journal, Meter
 from transformer.training.sharding import put_batch
 from transformer.training.signals import Abandoned, Stop
 from transformer.training.state import TrainState, all_finite
@@ -59,6 +59,7 @@ class Keeper:
     run: Run
     checkpoints: Checkpoints
     journal: Journal
+    meter: Meter
     stop: Stop
     environment: dict[str, Any]
     progress: Progress
@@ -122,8 +123,11 @@ class Keeper:
                 f"step {step}: a weight is not finite any more; the last good checkpoint is in"
                 f" {self.checkpoints.directory}; lower train.learning_rate"
             )
+        untold, seconds = self.meter.untold()
+        progress = self.progress._replace(untold=untold, untold_seconds=seconds)
+        self.journal.flush()
         try:
-            self.checkpoints.save(step, state, self.progress, self.environment)
+            self.checkpoints.save(step, state, progress, self.environment)
         except SystemProblem as problem:
             self.failures.append(problem)
             if must_succeed or len(self.failures) == FAILED_SAVES:

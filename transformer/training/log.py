@@ -6,11 +6,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 from rich.console import Console
@@ -30,7 +30,7 @@ class Journal:
         """Goes on after `step` of `steps`: lines of later steps, from a run that was cut off, are dropped."""
         path, unfinished = run_dir / "metrics.jsonl", run_dir / "metrics.jsonl.unfinished"
         lines = list(_whole_lines(path))
-        self.lost = max([reached for reached, _ in lines], default=step) - step  # steps that are to be done again
+        self.lost = max([step, *(reached for reached, _ in lines)]) - step  # to be done again, as far as lines tell
         unfinished.write_text("".join(line for reached, line in lines if reached <= step), encoding="utf8")
         os.replace(unfinished, path)
         self._exit = ExitStack()
@@ -54,6 +54,10 @@ class Journal:
             bar, task = self._bar
             bar.update(task, completed=step)
 
+    def flush(self) -> None:
+        """Waits until the disk has the lines, so that no checkpoint outlives those before it."""
+        os.fsync(self._file.fileno())
+
     def write(self, step: int, **numbers: float) -> None:
         """One line of metrics.jsonl, and the same for TensorBoard. What is not finite is null there, as JSON has it."""
         finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
@@ -73,14 +77,35 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield step, line
 
 
+class Numbers(NamedTuple):
+    """The metrics of one update, in their order."""
+
+    kl: float
+    nll: float
+    tokens: float
+    gradient_norm: float
+    learning_rate: float
+    skipped: float
+
+
 class Meter:
     """Gathers the metrics of updates, which stay on the device meanwhile, and tells their means now and then."""
 
-    def __init__(self, journal: Journal, steps: int, every: int, padding: float):
+    def __init__(
+        self,
+        journal: Journal,
+        steps: int,
+        every: int,
+        padding: float,
+        untold: Sequence[Sequence[float]] = (),
+        seconds: float = 0.0,
+    ):
+        """`untold`, `seconds`: of a run that was stopped between two lines, and goes on with the second."""
         self.journal, self.steps, self.every, self.padding = journal, steps, every, padding
         self._watch = Watch()
+        self._before = [Numbers(*numbers) for numbers in untold]
         self._gathered: list[Metrics] = []
-        self._seconds = 0.0
+        self._seconds = seconds
         self._since = time.perf_counter()
 
     @contextmanager
@@ -99,20 +124,25 @@ class Meter:
         if step % self.every == 0 or step == self.steps:
             self._tell(step)
 
+    def untold(self) -> tuple[list[Numbers], float]:
+        """The numbers of each update since the last line, and the seconds that they took up to a pause."""
+        gathered = jax.device_get(self._gathered)
+        return self._before + [Numbers(*map(float, jax.tree.leaves(metrics))) for metrics in gathered], self._seconds
+
     def _tell(self, step: int) -> None:
-        gathered: list[Metrics] = jax.device_get(self._gathered)
-        seconds = self._seconds + time.perf_counter() - self._since
-        self._gathered, self._seconds, self._since = [], 0.0, time.perf_counter()
-        for at, metrics in enumerate(gathered, step + 1 - len(gathered)):
-            self._watch.see(at, float(metrics.losses.kl / metrics.losses.tokens), int(metrics.skipped))
-        made = [metrics for metrics in gathered if not metrics.skipped]
+        untold, seconds = self.untold()
+        seconds += time.perf_counter() - self._since
+        self._before, self._gathered, self._seconds, self._since = [], [], 0.0, time.perf_counter()
+        for at, numbers in enumerate(untold, step + 1 - len(untold)):
+            self._watch.see(at, numbers.kl / numbers.tokens, int(numbers.skipped))
+        made = [numbers for numbers in untold if not numbers.skipped]
         if not made:
             return
-        tokens = sum(float(metrics.losses.tokens) for metrics in made)
-        loss = sum(float(metrics.losses.kl) for metrics in made) / tokens
-        nll = sum(float(metrics.losses.nll) for metrics in made) / tokens
-        norm = sum(float(metrics.gradient_norm) for metrics in made) / len(made)
-        rate = float(made[-1].learning_rate)
+        tokens = sum(numbers.tokens for numbers in made)
+        loss = sum(numbers.kl for numbers in made) / tokens
+        nll = sum(numbers.nll for numbers in made) / tokens
+        norm = sum(numbers.gradient_norm for numbers in made) / len(made)
+        rate = made[-1].learning_rate
         speed = tokens / seconds
         log.info(
             "step %d/%d  loss %.4f  nll %.4f  ppl %.2f  rate %.3g  gradient %.2f  %s target tokens/s",
@@ -120,5 +150,5 @@ class Meter:
         )  # fmt: skip
         self.journal.write(
             step, loss=loss, nll=nll, learning_rate=rate, gradient_norm=norm, tokens_per_second=speed,
-            padding=self.padding, skipped=len(gathered) - len(made),
+            padding=self.padding, skipped=len(untold) - len(made),
         )  # fmt: skip

@@ -68,12 +68,14 @@ def _train(run: Run, stop: Stop) -> Progress:
     else:
         state, progress = _first(run, make, shapes)
     update = _jitted_update(run, shapes)
-    step, steps = int(state.step), run.config.train.steps
-    with Journal(run.config.directory, step, steps) as journal:
+    step, settings = int(state.step), run.config.train
+    with Journal(run.config.directory, step, settings.steps) as journal:
         if step:
             log.info("resumed from step %d (lost %d steps)", step, journal.lost)
-        keeper = Keeper(run, checkpoints, journal, stop, environment, progress)
-        _update_all(run, state, update, keeper, journal)
+        told = settings.steps, settings.log_every, run.batches.padding()
+        meter = Meter(journal, *told, progress.untold, progress.untold_seconds)
+        keeper = Keeper(run, checkpoints, journal, meter, stop, environment, progress)
+        _update_all(run, state, update, keeper)
     return keeper.progress
 
 
@@ -136,12 +138,12 @@ def _telling_compilations(update: Update) -> Update:
     return call
 
 
-def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper, journal: Journal) -> None:
+def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper) -> None:
     """Every update that is left, each with what is due after it."""
-    settings, first = run.config.train, int(state.step)
-    meter = Meter(journal, settings.steps, settings.log_every, run.batches.padding())
+    settings, first, meter = run.config.train, int(state.step), keeper.meter
     if first or keeper.progress.validated < 0:
-        keeper.after(first, state)  # a validation that a signal cut off, or that of a model to start from
+        with meter.paused():
+            keeper.after(first, state)  # a validation that a signal cut off, or that of a model to start from
     ahead = prefetch(lambda step: put_batch(run.batches(step), run.mesh), range(first, settings.steps))
     for step, batch in enumerate(ahead, first + 1):
         if 0 < settings.patience <= keeper.progress.without_better:
