@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pytest
 from orbax.checkpoint import v1 as orbax
-from runs import all_but_speed, metrics, model_bytes, small
+from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
 from safetensors.numpy import load_file
 
 from transformer.errors import Diverged, Interrupted, Preempted, SystemProblem, UsageError
@@ -235,11 +235,31 @@ def test_t03_what_is_not_saved_never_ends_well(
 ) -> None:
     """Three failures in a row, or one at the end: exit code 4. With room, the same command ends as it should."""
     full_disk(monkeypatch, calls)
-    with pytest.raises(SystemProblem, match=r"step \d+ cannot be saved in .*: No space left on device \(.* are free\)"):
+    with pytest.raises(SystemProblem, match=r"step \d+ cannot be saved in .*: No space left on device \(.* free\)"):
         go_on(run)
     monkeypatch.undo()
     go_on(run)
     assert_as_whole(run, whole)
+
+
+def test_t03_a_run_on_a_full_disk_says_so_and_nothing_else(run: Path, whole: Path) -> None:
+    """No traceback of Orbax, of TensorBoard or of ours."""
+    flags = [word for key, value in SHORT.items() for word in (f"--{key.replace('__', '.')}", str(value))]
+    with files_of_at_most(60_000):
+        code, told = ended(start(run, *flags))
+    assert code == 4
+    first, last = [line for line in told.splitlines() if "cannot be" in line]
+    assert re.fullmatch(r"the checkpoint of step 4 cannot be saved in .*: File too large \(.*; training goes on", first)
+    assert re.fullmatch(r"error: the model of step 6 cannot be saved in .*: File too large; make room, .*", last)
+    assert told.endswith(f"{last}\n")
+    assert "Traceback" not in told and "Exception" not in told
+    go_on(run)
+    assert_as_whole(run, whole)
+
+
+def test_t03_no_room_for_what_comes_first(tmp_path: Path) -> None:
+    with files_of_at_most(1000), pytest.raises(SystemProblem, match=rf"^{tmp_path}/run cannot be written: File too la"):
+        go_on(tmp_path / "run")
 
 
 def test_t03_a_model_that_cannot_be_saved(run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,14 @@ A checkpoint is written under another name, flushed to the disk, and renamed whe
 number of a step was whole once, and the manifest tells whether it still is: Orbax alone takes flipped bits for weights.
 """
 
+import errno
 import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -52,10 +55,11 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int):
         """Clears away what a process that was killed has left half done."""
+        _spare_late_writes()
         self.directory, self.keep = directory.absolute(), keep
+        self._saves = 0
         self.directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self.directory.glob(f"*{UNFINISHED}*"):
-            shutil.rmtree(leftover)
+        self._clear()
 
     @property
     def steps(self) -> list[int]:
@@ -63,9 +67,13 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, progress: Progress, environment: dict[str, Any]) -> None:
         """Writes the state under its step, and lets go of older ones. Raises SystemProblem; those there stay."""
-        place, unfinished = self.directory / str(step), self.directory / f"{step}{UNFINISHED}"
+        self._saves += 1  # no name twice: when a save has failed, late writes of Orbax may still come
+        place, unfinished = self.directory / str(step), self.directory / f"{step}{UNFINISHED}{self._saves}"
+        needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(self.directory).free
         try:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            if free < needed:  # better not begun
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._clear()
             unfinished.mkdir()
             orbax.save(unfinished / "state", named(state))
             manifest = {
@@ -82,10 +90,10 @@ class Checkpoints:
             _flush(self.directory)
         except (OSError, ValueError) as problem:  # Orbax has a ValueError for a full disk
             shutil.rmtree(unfinished, ignore_errors=True)
-            free = shutil.disk_usage(self.directory).free / 1e6
             raise SystemProblem(
                 f"the checkpoint of step {step} cannot be saved in {self.directory}: {_reason(problem)}"
-                f" ({free:,.0f} MB are free); make room, and run the same command again"
+                f" ({needed / 1e6:,.2f} MB are needed, {free / 1e6:,.2f} free);"
+                " make room, and run the same command again"
             ) from problem
         self._let_go(progress)
 
@@ -117,6 +125,10 @@ class Checkpoints:
             raise UsageError(f"{self.directory}: every checkpoint is damaged ({told}); restore one, or remove them all")
         return None
 
+    def _clear(self) -> None:
+        for leftover in self.directory.glob(f"*{UNFINISHED}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
     def _let_go(self, progress: Progress) -> None:
         for step in self.steps[: -self.keep]:
             if step != progress.best_step:
@@ -127,6 +139,18 @@ class Checkpoints:
         aside = _free(self.directory / str(step), UNFINISHED)
         os.rename(self.directory / str(step), aside)
         shutil.rmtree(aside)
+
+
+@cache
+def _spare_late_writes() -> None:
+    """Where a write fails, Orbax closes its event loop, and each that is still under way has a traceback for it."""
+    told = sys.unraisablehook
+
+    def hook(problem: "sys.UnraisableHookArgs") -> None:
+        if not (isinstance(problem.exc_value, RuntimeError) and str(problem.exc_value) == "Event loop is closed"):
+            told(problem)
+
+    sys.unraisablehook = hook
 
 
 def steps_in(directory: Path) -> list[int]:

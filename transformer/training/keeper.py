@@ -112,8 +112,9 @@ class Keeper:
         try:
             save_model(place, model, self.run.corpus.tokenizers, self.run.card)
         except (OSError, SafetensorError) as problem:
+            reason = problem.strerror if isinstance(problem, OSError) else problem
             raise SystemProblem(
-                f"the model of step {step} cannot be saved in {place}: {problem}; make room, and run the same command"
+                f"the model of step {step} cannot be saved in {place}: {reason}; make room, and run the same command"
                 " again: it goes on from the checkpoint before"
             ) from problem
 
@@ -125,8 +126,8 @@ class Keeper:
             )
         untold, seconds = self.meter.untold()
         progress = self.progress._replace(untold=untold, untold_seconds=seconds)
-        self.journal.flush()
         try:
+            self.journal.flush()
             self.checkpoints.save(step, state, progress, self.environment)
         except SystemProblem as problem:
             self.failures.append(problem)

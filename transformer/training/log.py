@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, Self
 import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
+from transformer.config import Train
+from transformer.errors import SystemProblem
+from transformer.training.board import Board
 from transformer.training.state import Metrics
 from transformer.training.watch import Watch
 
@@ -28,14 +30,15 @@ class Journal:
 
     def __init__(self, run_dir: Path, step: int, steps: int):
         """Goes on after `step` of `steps`: lines of later steps, from a run that was cut off, are dropped."""
-        path, unfinished = run_dir / "metrics.jsonl", run_dir / "metrics.jsonl.unfinished"
-        lines = list(_whole_lines(path))
+        self.path, unfinished = run_dir / "metrics.jsonl", run_dir / "metrics.jsonl.unfinished"
+        lines = list(_whole_lines(self.path))
         self.lost = max([step, *(reached for reached, _ in lines)]) - step  # to be done again, as far as lines tell
         unfinished.write_text("".join(line for reached, line in lines if reached <= step), encoding="utf8")
-        os.replace(unfinished, path)
+        os.replace(unfinished, self.path)
+        self._waiting = b""  # lines for which the disk has had no room yet
         self._exit = ExitStack()
-        self._file = self._exit.enter_context(path.open("a", encoding="utf8"))
-        self._tensorboard = self._exit.enter_context(SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1))
+        self._file = self._exit.enter_context(self.path.open("ab", buffering=0))
+        self._board = self._exit.enter_context(closing(Board(run_dir / "tensorboard", step)))
         self._bar: tuple[Progress, Any] | None = None
         if sys.stderr.isatty():
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
@@ -46,6 +49,8 @@ class Journal:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with suppress(OSError):
+            self._write_what_waits()
         self._exit.close()
 
     def advance(self, step: int) -> None:
@@ -55,16 +60,26 @@ class Journal:
             bar.update(task, completed=step)
 
     def flush(self) -> None:
-        """Waits until the disk has the lines, so that no checkpoint outlives those before it."""
-        os.fsync(self._file.fileno())
+        """Waits until the disk has the lines, so that no checkpoint outlives those before it. Raises SystemProblem."""
+        try:
+            self._write_what_waits()
+            os.fsync(self._file.fileno())
+        except OSError as problem:
+            why = f"{problem.strerror}; make room, and run the same command again"
+            raise SystemProblem(f"{self.path}: its lines cannot be written: {why}") from problem
+        self._board.flush()
 
     def write(self, step: int, **numbers: float) -> None:
         """One line of metrics.jsonl, and the same for TensorBoard. What is not finite is null there, as JSON has it."""
         finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
-        self._file.write(json.dumps({"step": step, **dict.fromkeys(numbers), **finite}) + "\n")
-        self._file.flush()
-        for name, number in finite.items():
-            self._tensorboard.add_scalar(name, number, step)
+        self._waiting += (json.dumps({"step": step, **dict.fromkeys(numbers), **finite}) + "\n").encode()
+        with suppress(OSError):  # told when it is to be flushed, if it lasts until then
+            self._write_what_waits()
+        self._board.write(step, finite)
+
+    def _write_what_waits(self) -> None:
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -92,16 +107,10 @@ class Meter:
     """Gathers the metrics of updates, which stay on the device meanwhile, and tells their means now and then."""
 
     def __init__(
-        self,
-        journal: Journal,
-        steps: int,
-        every: int,
-        padding: float,
-        untold: Sequence[Sequence[float]] = (),
-        seconds: float = 0.0,
+        self, journal: Journal, settings: Train, padding: float, untold: Sequence[Sequence[float]], seconds: float
     ):
         """`untold`, `seconds`: of a run that was stopped between two lines, and goes on with the second."""
-        self.journal, self.steps, self.every, self.padding = journal, steps, every, padding
+        self.journal, self.steps, self.every, self.padding = journal, settings.steps, settings.log_every, padding
         self._watch = Watch()
         self._before = [Numbers(*numbers) for numbers in untold]
         self._gathered: list[Metrics] = []

@@ -1,10 +1,12 @@
 """A run of training, in the order in which it happens."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
@@ -32,7 +34,7 @@ def train(config: Config, *, allow_changes: bool = False) -> None:
     With `allow_changes`, also under settings that lead elsewhere (`run_dir.CHANGING`). Raises the errors of errors.py;
     Preempted or Interrupted, after saving, when a signal asked to stop.
     """
-    with stop_on_signal() as stop, run_dir.hold(config.directory):
+    with _room_in(config.directory), stop_on_signal() as stop, run_dir.hold(config.directory):
         try:
             with stop.may_cut():
                 run = _begin(config, allow_changes=allow_changes)
@@ -72,8 +74,7 @@ def _train(run: Run, stop: Stop) -> Progress:
     with Journal(run.config.directory, step, settings.steps) as journal:
         if step:
             log.info("resumed from step %d (lost %d steps)", step, journal.lost)
-        told = settings.steps, settings.log_every, run.batches.padding()
-        meter = Meter(journal, *told, progress.untold, progress.untold_seconds)
+        meter = Meter(journal, settings, run.batches.padding(), progress.untold, progress.untold_seconds)
         keeper = Keeper(run, checkpoints, journal, meter, stop, environment, progress)
         _update_all(run, state, update, keeper)
     return keeper.progress
@@ -154,6 +155,19 @@ def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper) -> 
             meter.add(step, metrics)
         with meter.paused():
             keeper.after(step, state)
+
+
+@contextmanager
+def _room_in(directory: Path) -> Iterator[None]:
+    """Raises SystemProblem where a disk is full: the system does not say which file it had no room for."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise SystemProblem(
+            f"{directory} cannot be written: {problem.strerror}; make room, and run the same command again"
+        ) from problem
 
 
 @contextmanager

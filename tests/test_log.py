@@ -1,0 +1,81 @@
+"""metrics.jsonl and TensorBoard, with and without room for them."""
+
+import json
+import logging
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import files_of_at_most
+from tensorboardX.proto.event_pb2 import Event
+
+from transformer.errors import SystemProblem
+from transformer.training.log import Journal
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(run: Path) -> list[Event]:
+    """Of every file, read by the format of TFRecord: length, its checksum, content, its checksum."""
+    found = []
+    for path in sorted((run / "tensorboard").iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[12 + length + 4 :]
+    return found
+
+
+def test_a_run_that_goes_on_tells_each_step_once(tmp_path: Path) -> None:
+    with Journal(tmp_path, 0, 9) as journal:
+        for step in (1, 2, 3):
+            journal.write(step, loss=step / 4, gradient_norm=math.nan if step == 2 else 1.0)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    with Journal(tmp_path, 2, 9) as journal:
+        assert journal.lost == 1
+        journal.write(3, loss=0.5)
+    told = [(line["step"], line["loss"], line.get("gradient_norm")) for line in lines(tmp_path)]
+    assert told == [(1, 0.25, 1.0), (2, 0.5, None), (3, 0.5, None)]
+    with Journal(tmp_path, 7, 9) as journal:
+        assert journal.lost == 0
+
+
+def test_tensorboard_has_the_same_and_drops_what_is_done_again(tmp_path: Path) -> None:
+    with Journal(tmp_path, 0, 9) as journal:
+        journal.write(1, loss=0.25, gradient_norm=math.inf)
+    with Journal(tmp_path, 5, 9) as journal:
+        journal.write(6, valid_bleu=37.5)
+    told = [
+        (event.step, {value.tag: value.simple_value for value in event.summary.value}, event.session_log.status)
+        for event in events(tmp_path)
+        if not event.file_version
+    ]
+    begun = 1  # SessionLog.START: TensorBoard then forgets what an earlier file has of this step and later ones
+    assert told == [(1, {}, begun), (1, {"loss": 0.25}, 0), (6, {}, begun), (6, {"valid_bleu": 37.5}, 0)]
+    assert [event.file_version for event in events(tmp_path) if event.file_version] == ["brain.Event:2"] * 2
+
+
+def test_t03_lines_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Journal(tmp_path, 0, 9) as journal:
+        with files_of_at_most(50):
+            for step in range(1, 9):
+                journal.write(step, loss=step / 4)
+            with pytest.raises(SystemProblem, match=rf"^{tmp_path}/metrics.jsonl: its lines .*: File too large; make"):
+                journal.flush()
+        journal.write(9, loss=9 / 4)
+        journal.flush()
+        assert lines(tmp_path) == [{"step": step, "loss": step / 4} for step in range(1, 10)]
+
+
+def test_t03_a_training_does_without_tensorboard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), files_of_at_most(1200), Journal(tmp_path, 0, 9999) as journal:
+        for step in range(30):
+            journal.write(step, a_name_that_is_longer_than_its_line=1.0)
+            journal._board.flush()
+    assert caplog.text.count("TensorBoard gets no more of this run (File too large)") == 1
