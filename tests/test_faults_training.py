@@ -258,7 +258,10 @@ def test_t03_a_run_on_a_full_disk_says_so_and_nothing_else(run: Path, whole: Pat
 
 
 def test_t03_no_room_for_what_comes_first(tmp_path: Path) -> None:
-    with files_of_at_most(1000), pytest.raises(SystemProblem, match=rf"^{tmp_path}/run cannot be written: File too la"):
+    with (
+        files_of_at_most(1000),
+        pytest.raises(SystemProblem, match=rf"^{tmp_path}/run: cannot be written: File too"),
+    ):
         go_on(tmp_path / "run")
 
 

@@ -4,6 +4,11 @@ Whatever a user can cause is one of these: the command line prints its text as o
 code. Anything else is a bug of ours and keeps its traceback (exit code 1).
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class ExpectedError(Exception):
     """A failure that is not a bug. Its text is one line: what, where, and how to mend it."""
@@ -45,3 +50,16 @@ class Interrupted(Preempted):
     """Stopped by Ctrl-C after saving: the same command continues."""
 
     exit_code = 130
+
+
+@contextmanager
+def room_for(place: Path | str) -> Iterator[None]:
+    """Raises SystemProblem where a disk is full: the system does not say what it had no room for."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise SystemProblem(
+            f"{place}: cannot be written: {problem.strerror}; make room, and run the same command again"
+        ) from problem

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, BinaryIO, cast
 
 from transformer.data.lines import decode_line, has_controls, open_bytes, read_bounded_lines, read_lines
-from transformer.errors import DataError, SystemProblem, UsageError
+from transformer.errors import DataError, SystemProblem, UsageError, room_for
 
 _ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # those that JSON leaves as they are
 
@@ -106,7 +106,7 @@ def open_output(path: str) -> Iterator[Output]:
     except OSError as problem:
         raise SystemProblem(f"{path}: cannot be written: {problem.strerror}") from None
     try:
-        with open(unfinished, "wb") as stream, Output(stream).heeding_signals() as output:
+        with room_for(path), open(unfinished, "wb") as stream, Output(stream).heeding_signals() as output:
             yield output
             output.flush()
             os.fsync(stream.fileno())

@@ -9,6 +9,7 @@ from transformer.config import Config
 from transformer.data.batches import Batches, choose_buckets, row_multiple
 from transformer.data.prepare import open_all, prepare
 from transformer.data.tokenizer import Tokenizers
+from transformer.errors import room_for
 
 
 def main(words: Sequence[str]) -> None:
@@ -18,7 +19,8 @@ def main(words: Sequence[str]) -> None:
         " batches, padding. Everything is kept in RUN/data, where train finds it.",
     )
     config, tokenizers = _complete(parse_config(parser, words))
-    corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
+    with room_for(config.directory):
+        corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
     lengths = corpus.train.lengths
     print("tokens a sentence    mean  median    95%    99%  longest")
     for side, column in (("source", lengths[:, 0]), ("target", lengths[:, 1])):

@@ -186,8 +186,12 @@ def _read(directory: Path, step: int) -> Checkpoint | str:
         manifest = unsealed((directory / "manifest.json").read_text(encoding="utf8"))
         found = Checkpoint(int(manifest["step"]), Progress(**manifest["progress"]), dict(manifest["environment"]))
         problem = damage(directory, manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"manifest.json: {error.strerror if isinstance(error, OSError) else error!r}"
+    except OSError as error:
+        return f"manifest.json: {error.strerror}"
+    except ValueError as error:
+        return f"manifest.json: {error}"
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"manifest.json: {error!r}"
     if problem is None and found.step != step:
         return f"manifest.json: is of step {found.step}"
     return found if problem is None else problem

@@ -1,12 +1,10 @@
 """A run of training, in the order in which it happens."""
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
@@ -14,7 +12,7 @@ from jax.sharding import Mesh
 from transformer.config import Config
 from transformer.data.batches import Batch, Batches, choose_buckets, prefetch, row_multiple
 from transformer.data.prepare import Prepared, open_all, prepare
-from transformer.errors import SystemProblem
+from transformer.errors import SystemProblem, room_for
 from transformer.model.table import parameter_table
 from transformer.model_dir import clear_leftovers
 from transformer.training import initial, run_dir
@@ -34,7 +32,7 @@ def train(config: Config, *, allow_changes: bool = False) -> None:
     With `allow_changes`, also under settings that lead elsewhere (`run_dir.CHANGING`). Raises the errors of errors.py;
     Preempted or Interrupted, after saving, when a signal asked to stop.
     """
-    with _room_in(config.directory), stop_on_signal() as stop, run_dir.hold(config.directory):
+    with room_for(config.directory), stop_on_signal() as stop, run_dir.hold(config.directory):
         try:
             with stop.may_cut():
                 run = _begin(config, allow_changes=allow_changes)
@@ -155,19 +153,6 @@ def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper) -> 
             meter.add(step, metrics)
         with meter.paused():
             keeper.after(step, state)
-
-
-@contextmanager
-def _room_in(directory: Path) -> Iterator[None]:
-    """Raises SystemProblem where a disk is full: the system does not say which file it had no room for."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise SystemProblem(
-            f"{directory} cannot be written: {problem.strerror}; make room, and run the same command again"
-        ) from problem
 
 
 @contextmanager
