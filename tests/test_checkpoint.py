@@ -15,7 +15,7 @@ from orbax.checkpoint import v1 as orbax
 from runs import files_of_at_most
 
 from transformer.errors import SystemProblem, UsageError
-from transformer.training.checkpoint import Checkpoint, Checkpoints, Progress, _read
+from transformer.training.checkpoint import Checkpoint, Checkpoints, Progress, _read, recover
 
 State = dict[str, Array]
 ENVIRONMENT = {"jax": "0"}
@@ -151,13 +151,36 @@ def test_t05_a_directory_without_files_and_a_stolen_name(copy: Path) -> None:
     assert (copy / "5.damaged").is_dir() and (copy / "6.damaged").is_dir()
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_t01_a_checkpoint_is_there_while_it_is_replaced(copy: Path, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Death before the n-th renaming in the directory of the checkpoints."""
+    checkpoints, rename, calls = Checkpoints(copy, 2), os.rename, []
+
+    def dying(one: Path, two: Path) -> None:
+        if Path(one).parent == copy:
+            calls.append(one)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+        rename(one, two)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", dying)
+        save(checkpoints, 4)
+    recover(copy)
+    assert restored(copy) == 4
+    save(Checkpoints(copy, 2), 4)
+    assert restored(copy) == 4
+    assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4"]
+
+
 def test_t06_leftovers_go_and_what_is_not_ours_stays(copy: Path) -> None:
     shutil.copytree(copy / "4", copy / "5.unfinished")
     shutil.copytree(copy / "1", copy / "2.unfinished1")
     (copy / "notes.txt").write_text("mine")
     (copy / "step_9").mkdir()
+    (copy / "my.unfinished.notes").mkdir()
     assert restored(copy) == 4
-    assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4", "notes.txt", "step_9"]
+    assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4", "my.unfinished.notes", "notes.txt", "step_9"]
 
 
 def test_t03_a_failed_save_leaves_the_others_alone(copy: Path) -> None:

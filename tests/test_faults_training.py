@@ -21,12 +21,12 @@ from orbax.checkpoint import v1 as orbax
 from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
 from safetensors.numpy import load_file
 
+from transformer.data.tokenizer import Tokenizer
 from transformer.errors import Diverged, Interrupted, Preempted, SystemProblem, UsageError
 from transformer.training import keeper, loop
 from transformer.training.checkpoint import Checkpoints
 from transformer.training.keeper import Keeper
 from transformer.training.loop import train
-from transformer.training.state import all_finite, initial_state
 
 SHORT = {
     "data__buckets": 1,
@@ -316,18 +316,78 @@ def test_t09_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"{tmp_path}/train has changed since this run began"):
         go_on(run, **changes)
     assert before == {path: path.read_bytes() for path in (run / "data").rglob("*") if path.is_file()}
+    shutil.rmtree(run / "data")
+    with pytest.raises(UsageError, match="the checkpoint of step 4 is of other training corpora; put them back"):
+        go_on(run, **changes)
 
 
-def test_t10_no_weight_is_ever_infinite(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_t09_other_tokenizers_on_the_way(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(run, 5)
+    identity = Tokenizer.identity.fget
+    monkeypatch.setattr(Tokenizer, "identity", property(lambda self: identity(self) + b"another"))
+    with pytest.raises(UsageError, match="the checkpoint of step 4 is of other tokenizers; put them back as they were"):
+        go_on(run)
+
+
+def test_t08_fewer_steps_than_are_done(run: Path) -> None:
+    stop_at(run, 9)
+    with pytest.raises(UsageError, match=r"train.steps = 7: .* is at step 8 already; raise it"):
+        train(small(run, **SHORT | {"train__steps": 7}), allow_changes=True)
+
+
+def test_t08_another_metric_finds_its_own_best(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stop_at(run, 9)
+    with caplog.at_level(logging.INFO, logger="transformer"):
+        train(small(run, **SHORT | {"train__best_metric": "nll"}), allow_changes=True)
+    assert "done: the best model, of step 12" in caplog.text
+
+
+def test_t01_without_a_checkpoint_a_run_begins_again_and_says_so(
+    run: Path, whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop_at(run, 11)
+    shutil.rmtree(run / "checkpoints")
+    go_on(run)
+    assert "no checkpoint: the run begins again (lost 10 steps)" in caplog.text
+    assert_as_whole(run, whole)
+
+
+def test_t02_a_signal_before_a_run_goes_on_names_its_step(run: Path, signalled: Any) -> None:
+    stop_at(run, 9)
+    signalled(loop, "prepare", signal.SIGTERM, 1)
+    with pytest.raises(Preempted, match="at step 8 of 12, saved"):
+        go_on(run)
+
+
+def test_t03_an_early_end_is_saved_too(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step a validation: the second is no better, and the last of the saves finds no room."""
+    few = {"train__patience": 1, "train__eval_every": 1, "train__learning_rate": 1e-9}
+    full_disk(monkeypatch, {2, 3})
+    with pytest.raises(SystemProblem, match="the checkpoint of step 2 cannot be saved"):
+        go_on(run, **few)
+    monkeypatch.undo()
+    go_on(run, **few)
+    assert Checkpoints(run / "checkpoints", 2).steps == [1, 2]
+
+
+def test_t10_a_model_that_is_not_finite_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "all_finite", lambda state: int(state.step) < 6)
+    with pytest.raises(Diverged, match="step 6: a weight is not finite"):
+        go_on(run)
+    assert not (run / "model").exists()
+
+
+def test_t10_no_weight_is_ever_infinite_and_a_lower_rate_goes_on(run: Path, whole: Path) -> None:
     with pytest.raises(Diverged) as ended:
         go_on(run, train__learning_rate=1e30, train__steps=40, train__schedule="constant", train__warmup_steps=0)
     assert ended.value.exit_code == 5
     assert "updates in a row without a finite loss" in str(ended.value) or "a weight is not finite" in str(ended.value)
     for file in run.rglob("*.safetensors"):
         assert all(np.isfinite(tensor).all() for tensor in load_file(file).values())
-    restored = Checkpoints(run / "checkpoints", 2).restore(initial_state(small(run), 400, 400))
-    assert restored and all_finite(restored[0])
+    assert not Checkpoints(run / "checkpoints", 2).steps  # none of a state after which no update was made
     assert all(math.isfinite(number) for line in metrics(run) for number in line.values() if number is not None)
+    go_on(run)
+    assert_as_whole(run, whole)
 
 
 def test_t18_a_failure_while_batches_are_made_ends_the_run_at_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

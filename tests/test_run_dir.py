@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from runs import ROOT, small
 
-from transformer.config import Config
+from transformer.config import Config, Mesh
 from transformer.config_file import settings
 from transformer.errors import UsageError
 from transformer.model_dir import clear_leftovers
@@ -117,7 +117,7 @@ def test_t07_one_training_a_run_directory(tmp_path: Path) -> None:
 def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "run"
-    with pytest.raises(UsageError, match="cannot be made: Not a directory"), run_dir.hold(place):
+    with pytest.raises(UsageError, match="cannot be made or written: Not a directory"), run_dir.hold(place):
         pass
 
 
@@ -125,15 +125,22 @@ def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
 def test_t06_the_renaming_of_a_model_is_ended(tmp_path: Path, present: tuple[str, ...]) -> None:
     for name in present:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(name)
+        (tmp_path / name / "config.json").write_text(name)
     clear_leftovers(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     expected = "model" if "model" in present else "model.old"
-    assert (tmp_path / "model" / "file").read_text() == expected
+    assert (tmp_path / "model" / "config.json").read_text() == expected
+
+
+@pytest.mark.parametrize("name", ["lr[1e-3]", "a]", "a\\b"])
+def test_names_that_orbax_reads_otherwise_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="in its path"), run_dir.hold(tmp_path / name / "run"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_t20_a_run_that_goes_on_elsewhere_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    now = run_dir.environment()
+    now = run_dir.environment(Mesh())
     with caplog.at_level(logging.INFO, logger="transformer"):
         run_dir.tell_differences(now, now)
         assert not caplog.text

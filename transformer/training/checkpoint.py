@@ -28,7 +28,7 @@ from transformer.model.parameters import named, with_values
 
 Tree = TypeVar("Tree")
 log = logging.getLogger(__name__)
-UNFINISHED, DAMAGED = ".unfinished", ".damaged"
+UNFINISHED, REPLACED, DAMAGED = ".unfinished", ".replaced", ".damaged"
 
 
 class Progress(NamedTuple):
@@ -37,6 +37,7 @@ class Progress(NamedTuple):
     best: float | None = None  # of the chosen metric so far, higher is better
     best_step: int = 0
     without_better: int = 0  # validations since then
+    measure: str = ""  # what `best` is of
     validated: int = 0  # the step of the last validation
     untold: Sequence[Sequence[float]] = ()  # the metrics of each update since the last line, as Meter has them
     untold_seconds: float = 0.0  # that these updates took
@@ -69,8 +70,9 @@ class Checkpoints:
         """Writes the state under its step, and lets go of older ones. Raises SystemProblem; those there stay."""
         self._saves += 1  # no name twice: when a save has failed, late writes of Orbax may still come
         place, unfinished = self.directory / str(step), self.directory / f"{step}{UNFINISHED}{self._saves}"
-        needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(self.directory).free
+        needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), 0
         try:
+            free = shutil.disk_usage(self.directory).free
             if free < needed:  # better not begun
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._clear()
@@ -84,11 +86,13 @@ class Checkpoints:
             }
             (unfinished / "manifest.json").write_text(sealed(manifest), encoding="utf8")
             _flush(unfinished / "manifest.json")
-            if place.exists():  # a run that goes on comes to the same steps
-                self._remove(step)
+            if place.exists():  # what was left for later has been done: at no moment is there neither
+                os.rename(place, self.directory / f"{step}{REPLACED}")
             os.rename(unfinished, place)
             _flush(self.directory)
+            recover(self.directory)
         except (OSError, ValueError) as problem:  # Orbax has a ValueError for a full disk
+            recover(self.directory)
             shutil.rmtree(unfinished, ignore_errors=True)
             raise SystemProblem(
                 f"the checkpoint of step {step} cannot be saved in {self.directory}: {_reason(problem)}"
@@ -127,7 +131,8 @@ class Checkpoints:
 
     def _clear(self) -> None:
         for leftover in self.directory.glob(f"*{UNFINISHED}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if re.fullmatch(rf"\d+{UNFINISHED}\d*", leftover.name):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def _let_go(self, progress: Progress) -> None:
         for step in self.steps[: -self.keep]:
@@ -151,6 +156,16 @@ def _spare_late_writes() -> None:
             told(problem)
 
     sys.unraisablehook = hook
+
+
+def recover(directory: Path) -> None:
+    """Ends what a save began that was cut off when it replaced a checkpoint."""
+    for before in directory.glob(f"*{REPLACED}"):
+        place = before.with_suffix("")
+        if place.exists():
+            shutil.rmtree(before)
+        else:
+            os.rename(before, place)
 
 
 def steps_in(directory: Path) -> list[int]:

@@ -36,6 +36,7 @@ class Run(NamedTuple):
     batches: Batches
     valid: Batches
     mesh: Mesh
+    origin: dict[str, str]  # of what its checkpoints are
 
     @property
     def card(self) -> Card:
@@ -74,6 +75,7 @@ class Keeper:
         last = step == settings.steps
         to_validate = (last or step % settings.eval_every == 0) and self.progress.validated < step
         if to_validate:
+            self._check_finite(step, state)
             try:
                 self._validate(step, state)
             except Abandoned:
@@ -94,7 +96,8 @@ class Keeper:
             translator = Translator(model, run.corpus.tokenizers, run.card)
             metrics, example = validate(model, batches, translator, run.corpus.valid_pairs)
         value = quality(metrics, run.config.train)
-        is_best = value > (-math.inf if before.best is None else before.best)
+        measure = f"{run.config.train.best_metric} of {', '.join(run.config.data.valid)}"
+        is_best = value > (-math.inf if before.best is None or before.measure != measure else before.best)
         log.info(
             "step %d  valid nll %.4f  BLEU %.2f  chrF %.2f%s  (%.1f s)  %s",
             step, metrics["valid_nll"], metrics["valid_bleu"], metrics["valid_chrf"],
@@ -102,7 +105,7 @@ class Keeper:
         )  # fmt: skip
         if is_best:
             self._keep(step, model)
-            self.progress = Progress(best=value, best_step=step, validated=step)
+            self.progress = Progress(best=value, best_step=step, measure=measure, validated=step)
         else:
             self.progress = before._replace(without_better=before.without_better + 1, validated=step)
         self.journal.write(step, **metrics)
@@ -118,12 +121,22 @@ class Keeper:
                 " again: it goes on from the checkpoint before"
             ) from problem
 
-    def _save(self, step: int, state: TrainState, *, must_succeed: bool) -> None:
+    def end(self, step: int, state: TrainState) -> None:
+        """What is due when a run ends before its last step. Raises SystemProblem for a full disk."""
+        if step not in self.checkpoints.steps:
+            self._save(step, state, must_succeed=True)
+
+    def _check_finite(self, step: int, state: TrainState) -> None:
         if not all_finite(state):
             raise Diverged(
                 f"step {step}: a weight is not finite any more; the last good checkpoint is in"
                 f" {self.checkpoints.directory}; lower train.learning_rate"
             )
+
+    def _save(self, step: int, state: TrainState, *, must_succeed: bool) -> None:
+        self._check_finite(step, state)
+        if state.skipped and not must_succeed:
+            return  # who lowers the learning rate of a run that diverges goes on from before
         untold, seconds = self.meter.untold()
         progress = self.progress._replace(untold=untold, untold_seconds=seconds)
         try:

@@ -28,12 +28,16 @@ log = logging.getLogger(__name__)
 class Journal:
     """The numbers of a run, step by step. Each kind of line stands once a step, interruptions or not."""
 
-    def __init__(self, run_dir: Path, step: int, steps: int):
-        """Goes on after `step` of `steps`: lines of later steps, from a run that was cut off, are dropped."""
+    def __init__(self, run_dir: Path, step: int, steps: int, validated: int):
+        """Goes on after `step` of `steps`, and after the validation of the step `validated`.
+
+        What a run that was cut off has told of later ones is dropped.
+        """
         self.path, unfinished = run_dir / "metrics.jsonl", run_dir / "metrics.jsonl.unfinished"
         lines = list(_whole_lines(self.path))
-        self.lost = max([step, *(reached for reached, _ in lines)]) - step  # to be done again, as far as lines tell
-        unfinished.write_text("".join(line for reached, line in lines if reached <= step), encoding="utf8")
+        self.lost = max([step, *(at for at, _, _ in lines)]) - step  # to be done again, as far as lines tell
+        kept = [line for at, is_validation, line in lines if at <= (validated if is_validation else step)]
+        unfinished.write_text("".join(kept), encoding="utf8")
         os.replace(unfinished, self.path)
         self._waiting = b""  # lines for which the disk has had no room yet
         self._exit = ExitStack()
@@ -82,14 +86,14 @@ class Journal:
             self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Step and text of each line, but for lines that a killed process or a full disk has cut off."""
+def _whole_lines(path: Path) -> Iterator[tuple[int, bool, str]]:
+    """Step, whether of a validation, and text of each line, but for what a killed process has cut off."""
     if path.exists():
         for line in path.read_text(encoding="utf8", errors="replace").splitlines(keepends=True):
             with suppress(ValueError, KeyError, TypeError):
-                step = json.loads(line)["step"]
+                numbers = json.loads(line)
                 if line.endswith("\n"):
-                    yield step, line
+                    yield int(numbers["step"]), "valid_nll" in numbers, line
 
 
 class Numbers(NamedTuple):

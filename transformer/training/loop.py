@@ -1,3 +1,4 @@
+            keeper.end(step - 1, state)
 """A run of training, in the order in which it happens."""
 
 import logging
@@ -16,7 +17,7 @@ from transformer.errors import SystemProblem, room_for
 from transformer.model.table import parameter_table
 from transformer.model_dir import clear_leftovers
 from transformer.training import initial, run_dir
-from transformer.training.checkpoint import Checkpoints, Progress
+from transformer.training.checkpoint import Checkpoints, Progress, recover, steps_in
 from transformer.training.keeper import Keeper, Run
 from transformer.training.log import Journal, Meter
 from transformer.training.sharding import make_mesh, put_batch, shardings
@@ -37,13 +38,15 @@ def train(config: Config, *, allow_changes: bool = False) -> None:
             with stop.may_cut():
                 run = _begin(config, allow_changes=allow_changes)
         except Abandoned:
-            raise stop.error(0, config.train.steps) from None
+            saved = steps_in(config.directory / "checkpoints")
+            raise stop.error(max(saved, default=0), config.train.steps) from None
         progress = _train(run, stop)
     log.info("done: the best model, of step %d, is in %s", progress.best_step, config.directory / "model")
 
 
 def _begin(config: Config, *, allow_changes: bool) -> Run:
     """Everything before the first update, all of which can be done again."""
+    recover(config.directory / "checkpoints")
     mesh = make_mesh(config.mesh)
     config, tokenizers = initial.complete(config)
     run_dir.check_settings(config, allow_changes=allow_changes)
@@ -53,7 +56,7 @@ def _begin(config: Config, *, allow_changes: bool) -> Run:
     corpus = prepare(config, corpora, config.directory / "data", tokenizers)
     run_dir.write_run(config, digests)
     clear_leftovers(config.directory / "model")
-    return _plan(config, corpus, mesh)
+    return _plan(config, corpus, mesh, run_dir.origin(corpus.tokenizers, digests))
 
 
 def _train(run: Run, stop: Stop) -> Progress:
@@ -61,24 +64,27 @@ def _train(run: Run, stop: Stop) -> Progress:
     make, shapes = _plan_state(run)
     log.info("%s", parameter_table(shapes.model))
     checkpoints = Checkpoints(run.config.directory / "checkpoints", run.config.train.keep)
-    environment = run_dir.environment()
+    environment = run_dir.environment(run.config.mesh) | run.origin
     if restored := checkpoints.restore(shapes):
-        state, (_, progress, before) = restored
+        state, (step, progress, before) = restored
+        run_dir.check_checkpoint(run.config, step, before, run.origin)
         run_dir.tell_differences(before, environment)
     else:
         state, progress = _first(run, make, shapes)
     update = _jitted_update(run, shapes)
     step, settings = int(state.step), run.config.train
-    with Journal(run.config.directory, step, settings.steps) as journal:
+    with Journal(run.config.directory, step, settings.steps, progress.validated) as journal:
         if step:
             log.info("resumed from step %d (lost %d steps)", step, journal.lost)
+        elif journal.lost:
+            log.warning("no checkpoint: the run begins again (lost %d steps)", journal.lost)
         meter = Meter(journal, settings, run.batches.padding(), progress.untold, progress.untold_seconds)
         keeper = Keeper(run, checkpoints, journal, meter, stop, environment, progress)
         _update_all(run, state, update, keeper)
     return keeper.progress
 
 
-def _plan(config: Config, corpus: Prepared, mesh: Mesh) -> Run:
+def _plan(config: Config, corpus: Prepared, mesh: Mesh, origin: dict[str, str]) -> Run:
     """Chooses the shapes of the batches, and says how full they will be."""
     multiple = row_multiple(mesh.shape["data"] * mesh.shape["fsdp"], config.train.accumulate)
     shapes = partial(
@@ -91,7 +97,7 @@ def _plan(config: Config, corpus: Prepared, mesh: Mesh) -> Run:
         "%d updates an epoch, batches of %s (rows x tokens), padding %.1f%%",
         batches.per_epoch, described, 100 * batches.padding(),
     )  # fmt: skip
-    return Run(config, corpus, batches, valid, mesh)
+    return Run(config, corpus, batches, valid, mesh, origin)
 
 
 def _plan_state(run: Run) -> tuple[Callable[..., TrainState], TrainState]:

@@ -1,9 +1,12 @@
 """The run directory: held by one process, begun, or taken up again."""
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
+import platform
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +17,15 @@ from typing import Any
 import jax
 
 from transformer import config_file
-from transformer.config import Config
+from transformer.config import Config, Mesh
+from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.training.checkpoint import steps_in
 
 log = logging.getLogger(__name__)
 
 # What a setting may do to a run that has begun. A key that is in none of the three is FIXED.
-HARMLESS = {  # the run ends with the same model
+HARMLESS = {  # the run ends with the same model; on another mesh not bit for bit, which is told
     "run_dir", "data.max_left_out", "data.strict", "train.log_every", "train.save_every", "train.keep",
     "mesh.data", "mesh.fsdp", "mesh.tensor",
 }  # fmt: skip
@@ -44,6 +48,8 @@ FIXED = {  # the weights, the optimizer's state or the ids in RUN/data would not
     "model.positions", "model.max_positions", "model.tie_embeddings", "train.init_from", "train.ema_decay",
 }  # fmt: skip
 
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "sacrebleu")
+
 
 @contextmanager
 def hold(directory: Path) -> Iterator[None]:
@@ -51,11 +57,13 @@ def hold(directory: Path) -> Iterator[None]:
 
     The lock is the system's: it ends with the process, however that ends.
     """
+    if found := re.search(r"[\[\]\\]", str(directory.absolute())):
+        raise UsageError(f"run_dir = {directory}: has a {found[0]} in its path, which Orbax takes for something else")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as problem:
-        raise UsageError(f"run_dir = {directory}: cannot be made: {problem.strerror}") from None
+        raise UsageError(f"run_dir = {directory}: cannot be made or written: {problem.strerror}") from None
     with open(descriptor, "r+", encoding="utf8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,7 +116,10 @@ def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
         ("data/corpora.json", json.dumps(digests, indent=1)),
     ):
         unfinished = config.directory / f"{name}.unfinished"
-        unfinished.write_text(content, encoding="utf8")
+        with unfinished.open("w", encoding="utf8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # so that no crash of the machine leaves the name alone
         os.replace(unfinished, config.directory / name)
 
 
@@ -117,12 +128,37 @@ def has_begun(directory: Path) -> bool:
     return bool(steps_in(directory / "checkpoints"))
 
 
-def environment() -> dict[str, Any]:
-    """On what the bits of a result depend, beside the config."""
+def origin(tokenizers: Tokenizers, digests: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What the ids of a run are made of, in a sha256 each; `digests` as for `check_corpora`."""
+    corpora = "".join(sorted(digests["train"].values())).encode()
+    contents = {"tokenizers": tokenizers.source.identity + tokenizers.target.identity, "training corpora": corpora}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def check_checkpoint(config: Config, step: int, before: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """Raises UsageError where a checkpoint has another origin than the run, or is beyond its end.
+
+    Whatever became of RUN/data: the weights know their ids.
+    """
+    for name, content in now.items():
+        if before.get(name, content) != content:
+            raise UsageError(
+                f"{config.run_dir}: the checkpoint of step {step} is of other {name}; put them back as they were,"
+                " or choose another run_dir"
+            )
+    if step > config.train.steps:
+        raise UsageError(f"train.steps = {config.train.steps}: {config.run_dir} is at step {step} already; raise it")
+
+
+def environment(mesh: Mesh) -> dict[str, Any]:
+    """On what the bits of a result depend, beside the other settings."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     devices = jax.devices()
-    packages = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
-    return {"device": devices[0].device_kind, "devices": len(devices), "cpu threads": threads} | packages
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "device": devices[0].device_kind, "devices": len(devices), "mesh": list(mesh.model_dump().values()),
+        "cpu threads": threads, "python": platform.python_version(),
+    } | packages  # fmt: skip
 
 
 def tell_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -11,8 +11,8 @@ from transformer.errors import Interrupted, Preempted
 log = logging.getLogger(__name__)
 
 
-class Abandoned(Exception):
-    """A signal has cut off what may be cut off."""
+class Abandoned(BaseException):
+    """A signal has cut off what may be cut off. As with KeyboardInterrupt, no `except Exception` is to stop it."""
 
 
 class Stop:

@@ -32,8 +32,8 @@ class Watch:
             log.warning("step %d: the loss or its gradient is not finite; this update is left out", step)
             if skipped >= SKIPPED_IN_A_ROW:
                 raise Diverged(
-                    f"step {step}: {skipped} updates in a row without a finite loss; the last good model stays in"
-                    " RUN/model; lower train.learning_rate, train.clip_norm (--allow-config-change, or a new run_dir)"
+                    f"step {step}: {skipped} updates in a row without a finite loss; the checkpoints from before them"
+                    " stay; lower train.learning_rate or train.clip_norm (--allow-config-change, or a new run_dir)"
                 )
             return
         if len(self._recent) == RECENT:
