@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from orbax.checkpoint import v1 as orbax
 from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
 from safetensors.numpy import load_file
 
+from transformer.data import tokenizer_training
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import Diverged, Interrupted, Preempted, SystemProblem, UsageError
 from transformer.training import keeper, loop
@@ -197,6 +199,18 @@ def test_t02_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
         go_on(run)
     assert told is None or f"resumed from step {told[1]} (lost 0 steps)" in caplog.text
     assert_as_whole(run, whole)
+
+
+def test_t02_a_signal_while_sentencepiece_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(**arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(15)
+
+    monkeypatch.setattr(tokenizer_training.SentencePieceTrainer, "train", train)
+    began = time.monotonic()
+    with pytest.raises(Preempted):
+        go_on(tmp_path / "run")
+    assert time.monotonic() - began < 10
 
 
 def test_t02_ctrl_c_has_a_code_of_its_own(run: Path, signalled: Any) -> None:

@@ -2,8 +2,10 @@
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from itertools import chain
+from threading import Thread
 
 from sentencepiece import SentencePieceTrainer
 
@@ -54,7 +56,8 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
     # SentencePiece leaves out what is long, and takes minutes over one line of a million characters: it gets parts
     texts = [text[at : at + LONGEST] for text in map(one_line, sentences) for at in range(0, len(text), LONGEST)]
     try:
-        SentencePieceTrainer.train(
+        _aside(
+            SentencePieceTrainer.train,
             sentence_iterator=iter(texts), model_writer=model, minloglevel=3, num_threads=THREADS,
             pad_id=PAD, bos_id=BOS, eos_id=EOS, unk_id=UNK, byte_fallback=settings.byte_fallback,
             model_type=settings.kind, vocab_size=settings.vocab_size, hard_vocab_limit=False,
@@ -64,6 +67,20 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
     except RuntimeError as problem:
         raise _explained(str(problem), settings) from None
     return Tokenizer(model.getvalue())
+
+
+def _aside(call: Callable[..., None], **arguments: object) -> None:
+    """Calls it in a thread, so that a signal is answered in the minutes that two million lines take SentencePiece."""
+    done: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(call(**arguments))
+        except BaseException as problem:
+            done.set_exception(problem)
+
+    Thread(target=work, daemon=True).start()
+    done.result()
 
 
 def _explained(problem: str, settings: Settings) -> UsageError | DataError:

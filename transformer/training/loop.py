@@ -1,4 +1,3 @@
-            keeper.end(step - 1, state)
 """A run of training, in the order in which it happens."""
 
 import logging
@@ -153,6 +152,7 @@ def _update_all(run: Run, state: TrainState, update: Update, keeper: Keeper) -> 
     for step, batch in enumerate(ahead, first + 1):
         if 0 < settings.patience <= keeper.progress.without_better:
             log.info("no better model in %d validations: the training ends", keeper.progress.without_better)
+            keeper.end(step - 1, state)
             break
         with _memory_for(batch, run.config):
             state, metrics = update(state, batch)
