@@ -2,21 +2,26 @@
 
 import errno
 import gzip
+import json
 import logging
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
+from transformer import checksums
 from transformer.commands.main import run
 from transformer.config import Config, Data
-from transformer.data import lines, survey
+from transformer.data import lines, manifest, survey
 from transformer.data.clauses import clauses
 from transformer.data.corpus import open_corpus
 from transformer.data.prepare import Prepared, open_all, prepare
 from transformer.errors import DataError
+from transformer.training.run_dir import hold
 
 PAIRS = [[source.encode(), target.encode()] for source, target in clauses("train", 1000)]
 SEPARATORS = {
@@ -133,7 +138,7 @@ def test_t13_counts_that_differ_are_named_before_anything_is_computed(
     prefix = write(tmp_path / "train", [b"a"] * counts["en"], [b"b"] * counts["de"], last)
     told = f"{prefix}.en has {counts['en']} lines, {prefix}.de has {counts['de']}: "
     assert told in fails(capsys, tmp_path, 3, prefix)
-    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("name", [*SEPARATORS, "CRLF", "no last LF"])
@@ -318,3 +323,160 @@ def test_t17_no_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(lines, "open", closed, raising=False)
     name = write(tmp_path / "train", *sides())
     assert "train.en: cannot be read: Permission denied" in fails(capsys, tmp_path, 3, name)
+
+
+# T09: what was prepared before
+
+
+def texts(found: Prepared) -> tuple[list[str], list[str]]:
+    """What its ids say."""
+    places = range(len(found.train))
+    return (
+        [found.tokenizers.source.decode(found.train.source[place]) for place in places],
+        [found.tokenizers.target.decode(found.train.target[place]) for place in places],
+    )
+
+
+def table(folder: Path, form: str) -> str:
+    """Three languages in one file."""
+    columns = {"en": [], "de": [], "fr": []}
+    for source, target in zip(*sides(100), strict=True):
+        columns["en"].append(source.decode())
+        columns["de"].append(target.decode())
+        columns["fr"].append(target.decode()[::-1])
+    path = folder / f"table.{form}"
+    if form == "parquet":
+        parquet.write_table(pyarrow.table(columns), path)
+    else:
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf8")
+    return str(path)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize(("source", "target"), [("en", "fr"), ("de", "en")])
+def test_t09_other_languages_of_the_same_file_are_prepared_anew(
+    tmp_path: Path, form: str, source: str, target: str
+) -> None:
+    name = table(tmp_path, form)
+    prepared(tmp_path, name, valid=name)
+    other = prepared(tmp_path, name, valid=name, source=source, target=target)
+    fresh = prepared(tmp_path / "fresh", name, valid=name, source=source, target=target)
+    assert texts(other) == texts(fresh)
+    assert other.tokenizers.target.model_bytes == fresh.tokenizers.target.model_bytes
+
+
+def test_t09_other_languages_of_the_same_file_are_looked_at_anew(tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    row = {"en": "a", "de": "b", "fr": ""}
+    path.write_text("".join(f"{json.dumps(row | {'de': str(number)})}\n" for number in range(200)), encoding="utf8")
+    survey.survey(tmp_path / "survey", [open_corpus(str(path), "en", "de", "train")], Data())
+    with pytest.raises(DataError, match="200 empty target"):
+        survey.survey(tmp_path / "survey", [open_corpus(str(path), "en", "fr", "train")], Data())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("harm", ["cut", "emptied", "flipped", "removed", "a list", "an edit", "no text"])
+def test_t09_damage_to_what_was_prepared_is_told_and_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    prepared(tmp_path, "builtin:clauses:train:100")
+    data = tmp_path / "run" / "data"
+    whole = files(data)
+    assert len(whole) == 4 * 2 + 1 + 5  # ids and offsets, a tokenizer, manifests
+    for name, content in whole.items():
+        caplog.clear()
+        changed = {
+            "cut": content[:-4], "emptied": b"", "flipped": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+            "a list": b"[]", "an edit": content.replace(b'"kept": 100', b'"kept": 101'), "no text": b"\xff",
+        }.get(harm)  # fmt: skip
+        if changed is None:
+            (data / name).unlink()
+        else:
+            (data / name).write_bytes(changed)
+        prepared(tmp_path, "builtin:clauses:train:100")
+        assert files(data) == whole
+        told = [text for text in caplog.messages if text.startswith(f"warning: {data / name}: ")]
+        lost = harm == "removed" and name.endswith("manifest.json")  # as after a preparation that was cut short
+        assert len(told) == (changed != content and not lost), caplog.messages
+
+
+def test_t09_what_was_prepared_is_on_the_disk_before_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the name of the manifest is what comes last: what has no manifest is not taken for whole."""
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def renamed(source: Path, place: Path) -> None:
+        done.append(f"{source.name} -> {place.name}")
+        replace(source, place)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    manifest.begin(tmp_path / "ids")
+    (tmp_path / "ids" / "source.ids").write_bytes(b"1234")
+    manifest.finish(tmp_path / "ids", "digest")
+    assert done == ["source.ids", "manifest.json.unfinished", "manifest.json.unfinished -> manifest.json", "ids"]
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("place", ["train_survey", "tokenizer", "train", "valid"])
+def test_t06_a_directory_that_others_use_is_not_cleared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / place
+    folder.mkdir(parents=True)
+    name = write(folder / "corpus", *sides())
+    (tmp_path / "config.toml").write_text(
+        f'run_dir = "."\n[data]\nsource = "en"\ntarget = "de"\ntrain = ["{name}"]\n'
+        'valid = ["builtin:clauses:valid:20"]\n[tokenizer]\nvocab_size = 300\n',
+        encoding="utf8",
+    )
+    before = files(folder)
+    assert run(command, ["config.toml"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith(
+        f"error: data/{place}: corpus.de is not of a run, which would clear it away; choose another run_dir\n"
+    )
+    assert files(folder) == before
+    if place != "tokenizer":
+        assert list((tmp_path / "data").iterdir()) == [folder]
+
+
+def test_t06_a_link_to_another_disk_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    (tmp_path / "run" / "data" / "train").symlink_to(tmp_path / "disk")
+    for count in (100, 99):
+        assert len(prepared(tmp_path, f"builtin:clauses:train:{count}").train) == count
+        assert (tmp_path / "disk" / "manifest.json").exists() and (tmp_path / "run" / "data" / "train").is_symlink()
+
+
+def test_t09_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ids").write_bytes(b"1234")
+    found = checksums.checksums(tmp_path)
+    with open(tmp_path / "ids", "ab") as file:
+        file.truncate(1 << 32)
+    monkeypatch.delattr(checksums, "checksum")
+    assert checksums.damage(tmp_path, found) == "ids: bytes differs"
+
+
+# T07: one process a run directory
+
+
+def test_t07_prepare_waits_for_no_training_and_does_not_disturb_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hold(tmp_path / "run"):
+        told = fails(capsys, tmp_path, 2, "builtin:clauses:train:100")
+        assert re.search(r"run: in use by process \d+ on .*; wait for its end, or choose another run_dir", told)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]

@@ -3,19 +3,27 @@
 import getpass
 import hashlib
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from runs import small
 from safetensors.numpy import load_file, save_file
 
 from transformer import model_dir
+from transformer.checksums import checksum
+from transformer.commands.main import run
 from transformer.errors import UsageError
 from transformer.model.parameters import named
-from transformer.model_dir import load_model, save_model
+from transformer.model_dir import clear_leftovers, load_model, save_model
+from transformer.training.loop import train
 from transformer.translator import Translator
 
 
@@ -125,6 +133,86 @@ def test_an_unlisted_file_is_not_trusted(directory: Path) -> None:
         assert f"{directory / 'config.json'}: differs" in refused(directory)
 
 
+@pytest.mark.parametrize("name", ["model", "model.new", "model.old"])
+def test_t06_files_of_others_are_not_cleared_away(directory: Path, translator: Translator, name: str) -> None:
+    place = directory.with_name(name)
+    place.mkdir(exist_ok=True)
+    (place / "thesis.py").write_text("")
+    (place / "config.json").write_text("")
+    told = f"{place}: thesis.py is not of a run, which would clear it away; choose another run_dir"
+    for write in (
+        lambda: clear_leftovers(directory),  # when a training begins
+        lambda: save_model(directory, translator.model, translator.tokenizers, translator.card),
+    ):
+        with pytest.raises(UsageError, match=re.escape(told)):
+            write()
+        assert (place / "thesis.py").exists() and (place / "config.json").exists()
+    (place / "thesis.py").unlink()
+    (place / "source.spm").mkdir()
+    with pytest.raises(UsageError, match=r"source\.spm is not of a run"):
+        clear_leftovers(directory)
+
+
+@pytest.mark.parametrize("name", ["model", "model.new", "model.old"])
+def test_t06_links_and_files_in_the_place_of_a_model_are_named(directory: Path, tmp_path: Path, name: str) -> None:
+    place = directory.with_name(name)
+    directory.rename(tmp_path / "elsewhere")
+    before = contents(tmp_path / "elsewhere")
+    for target in ("elsewhere", "nowhere"):
+        place.symlink_to(tmp_path / target)
+        with pytest.raises(UsageError, match=rf"{name}: is a link, [^\n]*; remove it, or choose another run_dir"):
+            clear_leftovers(directory)
+        assert place.is_symlink() and contents(tmp_path / "elsewhere") == before
+        place.unlink()
+    place.write_text("")
+    with pytest.raises(UsageError, match=rf"{name}: is no directory, and a run needs one there"):
+        clear_leftovers(directory)
+    assert place.is_file()
+
+
+KILLED = """
+import os, sys, threading
+import numpy as np
+from safetensors.numpy import save_file
+def kill():
+    while not os.listdir(sys.argv[1]):
+        pass
+    os._exit(0)
+threading.Thread(target=kill).start()
+save_file({"x": np.zeros(1 << 27, np.float32)}, os.path.join(sys.argv[1], "model.safetensors"))
+"""
+
+
+def test_t06_what_a_killed_process_left_is_ours(directory: Path, translator: Translator) -> None:
+    new = directory.with_name("model.new")
+    new.mkdir()
+    subprocess.run([sys.executable, "-c", KILLED, str(new)], check=True)
+    assert list(new.iterdir())
+    save_model(directory, translator.model, translator.tokenizers, translator.card)
+    assert [path.name for path in directory.parent.iterdir()] == ["model"]
+
+
+def test_a_model_is_on_the_disk_before_it_has_its_place(
+    directory: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def flushed(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def renamed(source: Path, place: Path) -> None:
+        done.append(f"{source.name} -> {place.name}")
+        rename(source, place)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "rename", renamed)
+    save_model(directory, translator.model, translator.tokenizers, translator.card)
+    files = ["config.json", "model.safetensors", "tokenizer.spm", "manifest.json"]
+    assert done == [*files, "model.new", "model -> model.old", "model.new -> model"]
+
+
 def test_places_without_a_model_say_what_they_lack(directory: Path, tmp_path: Path) -> None:
     (directory / "manifest.json").unlink()
     assert f"{directory}: no model here" in refused(directory)
@@ -202,3 +290,39 @@ def test_a_config_with_wrong_settings_names_the_key(directory: Path) -> None:
     assert "config.json: model.d_model:" in having({"model": card["model"] | {"d_model": 0}})
     assert "config.json: colour:" in having({"colour": "red"})
     assert "config.json asks for 17 and 400" in having({"source_vocabulary": 17})
+
+
+def test_a_training_does_not_begin_where_its_model_would_replace_other_files(tmp_path: Path) -> None:
+    place = tmp_path / "run" / "model"
+    place.mkdir(parents=True)
+    (place / "thesis.py").write_text("")
+    with pytest.raises(UsageError, match=r"model: thesis\.py is not of a run"):
+        train(small(tmp_path / "run"))
+    assert [path.name for path in place.iterdir()] == ["thesis.py"]
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_names_that_cannot_be_looked_up_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = str(tmp_path / ("x" * 300))
+    assert run("translate", ["--model", long]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {long}: ") and err.count("\n") == 1
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    told = f"{tmp_path}: cannot be read: Permission denied; name a run or model directory that can"
+    with pytest.raises(UsageError, match=re.escape(told)):
+        load_model(tmp_path)
+
+
+def test_a_file_of_another_size_is_not_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(directory / "model.safetensors", "ab") as file:
+        file.truncate(1 << 32)
+    read: list[Path] = []
+    monkeypatch.setattr(model_dir, "checksum", lambda path: read.append(path) or checksum(path))
+    assert f"{directory / 'model.safetensors'}: differs from manifest.json" in refused(directory)
+    assert read == [directory / "config.json"]

@@ -26,9 +26,10 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from transformer.checksums import checksum, checksums
+from transformer.checksums import checksum, checksums, to_disk
 from transformer.config import Decode, Model, Section, Size
 from transformer.data.lines import one_line
+from transformer.data.manifest import check_ours
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.model.parameters import named, with_values
@@ -46,6 +47,7 @@ MOST_BYTES = {  # of each file that a model may have
     "source.vocabulary.json": 1 << 26,
     "target.vocabulary.json": 1 << 26,
 }
+UNFINISHED = ".tmp??????"  # as safetensors calls what it has not written to its end
 MOST_BYTES_OF_HEADER = 1 << 20  # of model.safetensors, and of manifest.json
 STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}  # as model.safetensors calls them
 
@@ -70,11 +72,12 @@ class Card(Section):
 def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
     """Writes the directory in full beside its place, and then puts it there.
 
-    Raises UsageError, before anything is written, for a parameter that `card.weights` cannot hold.
+    Raises UsageError, before anything is written, for a parameter that `card.weights` cannot hold, and for a place
+    with files that are not of a model.
     """
     tensors = {name: _stored(name, np.asarray(value), card) for name, value in named(model).items()}
     new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
-    shutil.rmtree(new, ignore_errors=True)
+    clear_leftovers(directory)
     new.mkdir(parents=True)
     _write_json(new / "config.json", card.model_dump(mode="json"))
     save_file(tensors, new / "model.safetensors")
@@ -82,8 +85,9 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card
     tokenizers.save(new)
     files = checksums(new, flush=True)
     _write_json(new / "manifest.json", {"format": FORMAT, "version": _version(), "files": files})
+    to_disk(new / "manifest.json")
+    to_disk(new)
     if directory.exists():
-        shutil.rmtree(old, ignore_errors=True)
         os.rename(directory, old)
     os.rename(new, directory)
     shutil.rmtree(old, ignore_errors=True)
@@ -101,8 +105,14 @@ def _stored(name: str, values: np.ndarray, card: Card) -> np.ndarray:
 
 
 def clear_leftovers(directory: Path) -> None:
-    """Ends what a `save_model` that was killed has begun."""
+    """Ends what a `save_model` that was killed has begun. Raises UsageError where that would clear away other files."""
     new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
+    for place in (directory, new, old):
+        if place.is_symlink():
+            raise UsageError(
+                f"{place}: is a link, where a model is to be written; remove it, or choose another run_dir"
+            )
+        check_ours(place, {"manifest.json", *MOST_BYTES, UNFINISHED})
     if old.exists() and not directory.exists():
         os.rename(old, directory)
     for leftover in (new, old):
@@ -134,10 +144,16 @@ def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
 def find_model(path: str | Path) -> Path:
     """The model directory that a user means by a run directory or a model directory."""
     path = Path(path)
-    for directory in (path / "model", path / "model.old", path):  # .old: while `save_model` puts another in its place
-        if (directory / "manifest.json").is_file():
-            return directory
-    if (path / "config.toml").is_file():
+    try:
+        for directory in (path / "model", path / "model.old", path):  # .old: while `save_model` exchanges them
+            if (directory / "manifest.json").is_file():
+                return directory
+        is_run = (path / "config.toml").is_file()
+    except OSError as problem:
+        raise UsageError(
+            f"{path}: cannot be read: {problem.strerror}; name a run or model directory that can"
+        ) from None
+    if is_run:
         raise UsageError(f"{path}: this run has no model yet; train it further (a validation writes RUN/model)")
     raise UsageError(f"{path}: no model here; expected a run directory, or one with manifest.json and config.json")
 
@@ -160,8 +176,10 @@ def _check_manifest(directory: Path) -> None:
         file = directory / name
         if name not in MOST_BYTES or file.is_symlink() or not file.is_file():
             raise _faulty(file, "missing, a link, or not a file of a model")
+        expected = files[name] if isinstance(files.get(name), dict) else {}
         try:
-            differs = file.stat().st_size > MOST_BYTES[name] or checksum(file) != files.get(name)
+            size = file.stat().st_size  # first: it costs nothing, however large the file is
+            differs = size != expected.get("bytes") or size > MOST_BYTES[name] or checksum(file) != expected
         except OSError as problem:
             raise _faulty(file, f"cannot be read: {problem.strerror}") from None
         if differs:

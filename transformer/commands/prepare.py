@@ -7,7 +7,7 @@ import numpy as np
 from transformer.commands.arguments import config_parser, parse_config
 from transformer.config import Config
 from transformer.data.batches import Batches, choose_buckets, row_multiple
-from transformer.data.prepare import open_all, prepare
+from transformer.data.prepare import Prepared, open_all, prepare
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import room_for
 
@@ -18,9 +18,16 @@ def main(words: Sequence[str]) -> None:
         "Read the corpora of a config, train the tokenizer, and report: pairs kept and left out, lengths, shapes of"
         " batches, padding. Everything is kept in RUN/data, where train finds it.",
     )
-    config, tokenizers = _complete(parse_config(parser, words))
-    with room_for(config.directory):
+    config = parse_config(parser, words)
+    from transformer.training.run_dir import hold  # which imports what --help does not wait for
+
+    with room_for(config.directory), hold(config.directory):
+        config, tokenizers = _complete(config)
         corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
+    _report(config, corpus)
+
+
+def _report(config: Config, corpus: Prepared) -> None:
     lengths = corpus.train.lengths
     print("tokens a sentence    mean  median    95%    99%  longest")
     for side, column in (("source", lengths[:, 0]), ("target", lengths[:, 1])):

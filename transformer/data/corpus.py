@@ -42,6 +42,7 @@ class Corpus:
     read: Callable[[], Iterator[Pair]]
     files: tuple[Path, ...] = ()
     """what it is read from; none: a dataset, or made on the spot"""
+    languages: tuple[str, ...] = ()  # of a table: which of its texts are read
 
     def __iter__(self) -> Iterator[Pair]:
         return self.read()
@@ -60,6 +61,11 @@ class Corpus:
                     content.update(block)
             digest.update(content.digest())
         return digest.hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """What its pairs follow from."""
+        return " ".join((self.digest, *self.languages))
 
 
 def open_corpora(specs: Iterable[str], source: str, target: str, split: str) -> list[Corpus]:
@@ -85,7 +91,8 @@ def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
         return Corpus(spec, lambda: starmap(Pair, read_tsv(Path(spec))), (Path(spec),))
     if spec.endswith((".jsonl", ".jsonl.gz")):
         open_bytes(spec).close()
-        return Corpus(spec, lambda: starmap(Pair, read_jsonl(Path(spec), source, target)), (Path(spec),))
+        read = partial(read_jsonl, Path(spec), source, target)
+        return Corpus(spec, lambda: starmap(Pair, read()), (Path(spec),), (source, target))
     return replace(open_pairs(_side(spec, source), _side(spec, target)), name=spec)
 
 
@@ -123,7 +130,7 @@ def _open_table(spec: str, source: str, target: str) -> Corpus:
 
     of_dataset = spec.startswith("hf:")
     read = (open_dataset if of_dataset else open_parquet)(spec, source, target)
-    return Corpus(spec, lambda: starmap(Pair, read()), () if of_dataset else (Path(spec),))
+    return Corpus(spec, lambda: starmap(Pair, read()), () if of_dataset else (Path(spec),), (source, target))
 
 
 def _open_builtin(spec: str, source: str, target: str, split: str) -> Corpus:

@@ -66,7 +66,7 @@ def prepare_examples(
     settings.max_left_out of its pairs are left out.
     """
     described = [
-        *(corpus.digest for corpus in corpora),
+        *(corpus.identity for corpus in corpora),
         hashlib.sha256(tokenizers.source.identity + tokenizers.target.identity).hexdigest(),
         f"{settings.max_length} {settings.max_ratio}",
         FORMAT,

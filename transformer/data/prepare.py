@@ -54,6 +54,8 @@ def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Token
     """
     settings = config.data
     train, valid = corpora
+    for name in ("train_survey", "valid_survey", "train", "valid"):  # before any of them is cleared
+        manifest.check_ours(directory / name, manifest.NAMES)
     survey(directory / "train_survey", train, settings)
     survey(directory / "valid_survey", valid, settings)
     tokenizers = tokenizers or _tokenizers(config, train, directory / "tokenizer")
@@ -73,14 +75,14 @@ def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> T
     """Those that the config names, or those trained on the corpora, kept in `directory`."""
     if config.tokenizer.models:
         return load_tokenizers(config.tokenizer.models)
-    described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.digest for corpus in corpora)])
+    described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])
     digest = hashlib.sha256(described.encode()).hexdigest()
     if not manifest.is_made(directory, digest):
         log.info("training the tokenizer")
+        manifest.begin(directory)
         sources = (pair.source for corpus in corpora for pair in clean(corpus, Report()))
         targets = (pair.target for corpus in corpora for pair in clean(corpus, Report()))
         tokenizers = train_tokenizers(sources, targets, config.tokenizer)
-        manifest.begin(directory)
         tokenizers.save(directory)
         manifest.finish(directory, digest)
     return Tokenizers.load(directory)

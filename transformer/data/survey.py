@@ -22,7 +22,7 @@ def survey(directory: Path, corpora: Sequence[Corpus], settings: Data) -> None:
     Where its sides look shifted against each other it warns, or raises DataError if settings.strict. What was found is
     kept in `directory`, and said again without reading when nothing has changed.
     """
-    digest = hashlib.sha256("\n".join(corpus.digest for corpus in corpora).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(corpus.identity for corpus in corpora).encode()).hexdigest()
     known = manifest.is_made(directory, digest)
     if known is None:
         manifest.begin(directory)

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as orbax
 
-from transformer.checksums import checksums, damage, sealed, unsealed
+from transformer.checksums import checksums, damage, sealed, to_disk, unsealed
 from transformer.errors import SystemProblem, UsageError
 from transformer.model.parameters import named, with_values
 
@@ -85,11 +85,11 @@ class Checkpoints:
                 "files": checksums(unfinished, flush=True),
             }
             (unfinished / "manifest.json").write_text(sealed(manifest), encoding="utf8")
-            _flush(unfinished / "manifest.json")
+            to_disk(unfinished / "manifest.json")
             if place.exists():  # what was left for later has been done: at no moment is there neither
                 os.rename(place, self.directory / f"{step}{REPLACED}")
             os.rename(unfinished, place)
-            _flush(self.directory)
+            to_disk(self.directory)
             recover(self.directory)
         except (OSError, ValueError) as problem:  # Orbax has a ValueError for a full disk
             recover(self.directory)
@@ -223,12 +223,3 @@ def _free(place: Path, suffix: str) -> Path:
     """A name beside `place` that nothing has yet."""
     names = (place.with_name(f"{place.name}{suffix}{number or ''}") for number in range(1 << 20))
     return next(name for name in names if not name.exists())
-
-
-def _flush(path: Path) -> None:
-    """Waits until the disk has a file, or the names in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -52,9 +52,9 @@ def _begin(config: Config, *, allow_changes: bool) -> Run:
     corpora = open_all(config)
     digests = corpora.digests()
     run_dir.check_corpora(config, digests, allow_changes=allow_changes)
+    clear_leftovers(config.directory / "model")
     corpus = prepare(config, corpora, config.directory / "data", tokenizers)
     run_dir.write_run(config, digests)
-    clear_leftovers(config.directory / "model")
     return _plan(config, corpus, mesh, run_dir.origin(corpus.tokenizers, digests))
 
 
