@@ -2,7 +2,7 @@
 
 import sys
 
-from transformer.commands.main import run
+from transformer.commands.main import leave, run
 
 if __name__ == "__main__":
-    sys.exit(run("translate", sys.argv[1:]))
+    leave(run("translate", sys.argv[1:]))

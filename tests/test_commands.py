@@ -8,6 +8,7 @@ import re
 import select
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,7 +211,10 @@ def test_wrong_use_of_translate(call: Caller, run_dir: Path, tmp_path: Path) -> 
     assert "--beam-size 0: must be from 1 to 1024" in call.fails(2, *model, "--beam-size", 0)
     assert "--top-p 0.0: must be" in call.fails(2, *model, "--sample", "--top-p", 0)
     assert "go with --sample" in call.fails(2, *model, "--top-k", 3)
-    assert "n-best = 3: a beam of 2" in call.fails(2, *model, "--n-best", 3, stdin=b"a\n")
+    assert "go with --sample" in call.fails(2, *model, "--seed", 1)
+    assert "to 16777216" in call.fails(2, *model, "--batch-tokens", 0)
+    assert "n-best = 3: a beam of 2" in call.fails(2, *model, "--n-best", 3)
+    assert "among the files of the model" in call.fails(2, *model, "-o", run_dir / "model" / "model.safetensors")
     assert "in2: no such file" in call.fails(3, *model, "-i", tmp_path / "in2")
     assert "the output and an input too" in call.fails(2, *model, "-i", tmp_path / "in", "-o", tmp_path / "in")
     missing = tmp_path / "none" / "out"
@@ -246,8 +250,8 @@ def test_an_unequal_corpus_is_told_with_both_counts(call: Caller, tmp_path: Path
 def test_a_run_directory_that_cannot_be(call: Caller, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text(SMALL.format(run=tmp_path / "run.toml" / "run"), encoding="utf8")
-    for name, code in (("train", 2), ("prepare", 4)):
-        assert str(tmp_path / "run.toml") in call.fails(code, name, config)
+    for name in ("train", "prepare"):
+        assert str(tmp_path / "run.toml") in call.fails(2, name, config)
 
 
 def test_commands_that_are_none(call: Caller) -> None:
@@ -331,6 +335,21 @@ def test_score_prints_a_number_a_line(call: Caller, run_dir: Path, pairs: tuple[
     assert "t.en has 12 lines" in call.fails(3, *words[:5], "--target", tmp_path / "short")
 
 
+def test_score_takes_pipes(call: Caller, run_dir: Path, pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["score", "--model", run_dir, "--source"]
+    expected = call(*words, pairs[0], "--target", pairs[1]).out
+    assert call(*words, "-", "--target", pairs[1], stdin=pairs[0].read_bytes()).out == expected
+    assert "only one" in call.fails(2, *words, "-", "--target", "-")
+    assert "- has 1 lines, " in call.fails(3, *words, "-", "--target", pairs[1], stdin=b"a\n")
+    assert call(*words, "-", "--target", os.devnull) == Result(0, b"", "")
+    pipes = [tmp_path / "source", tmp_path / "target"]
+    with ThreadPoolExecutor() as pool:
+        for pipe, path in zip(pipes, pairs, strict=True):
+            os.mkfifo(pipe)
+            pool.submit(pipe.write_bytes, path.read_bytes())
+        assert call(*words, pipes[0], "--target", pipes[1]).out == expected
+
+
 def test_evaluate_scores_a_file_or_a_model(
     call: Caller, run_dir: Path, pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -360,6 +379,13 @@ def test_evaluate_refuses_what_it_cannot_score(
     assert "no such file" in call.fails(3, "evaluate", "--hypothesis", tmp_path / "none", *reference)
     beam = call.fails(2, "evaluate", "--model", run_dir, "--source", pairs[0], *reference, "--beam-size", 0)
     assert "--beam-size 0" in beam
+    for flags in (["--beam-size", 2], ["--source", pairs[0]]):
+        assert "go with --model" in call.fails(2, "evaluate", "--hypothesis", pairs[1], *reference, *flags)
+
+
+def test_evaluate_needs_a_stdout(pairs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert door.main(["evaluate", "--hypothesis", str(pairs[1]), "--reference", str(pairs[1])]) == 4
 
 
 def test_prepare_reports_the_corpus(call: Caller, run_dir: Path, tmp_path: Path) -> None:

@@ -98,6 +98,11 @@ BAD_VALUES = [
     ("decode.length_penalty", "11", "less than or equal to 10"),
     ("mesh.data", "-2", "greater than or equal to -1"),
     ("seed", "-3", "greater than or equal to 0"),
+    ("seed", "4294967296", "less than or equal to 4294967295"),
+    ("seed", "9223372036854775808", "less than or equal to 4294967295"),
+    ("train.steps", "10000000000", "less than or equal to 1073741824"),
+    ("train.warmup_steps", "10000000000", "less than or equal to 1073741824"),
+    ("train.cooldown_steps", "10000000000", "less than or equal to 1073741824"),
 ]
 
 
@@ -173,7 +178,45 @@ def test_files_that_are_no_config_are_named(file: Path, tmp_path: Path) -> None:
     assert "cannot be read as a config" in refused(file)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_boolean_is_no_number(file: Path) -> None:
+    assert refused_text(file, "seed = true\n" + BASE) == f"{file}: seed = true: should be no boolean"
+    for setting in settings():
+        section, _, name = setting.key.rpartition(".")
+        if section in ("model", "train") and re.fullmatch(r"[\d.e-]+", setting.default):
+            told = refused_text(file, f"{BASE}[{section}]\n{name} = false\n")
+            assert told == f"{file}: {setting.key} = false: should be no boolean"
+
+
+def test_a_name_with_nul_is_refused(file: Path) -> None:
+    for line in ('run_dir = "runs/x"', 'train = ["a"]', 'valid = ["b"]', 'source = "en"'):
+        told = refused_text(file, BASE.replace(line, line.replace('"', '"\\u0000', 1)))
+        assert f"{line.split()[0]} = " in told and told.endswith(": holds a NUL character; leave it out")
+    assert "tokenizer.models = ['a\\x00']: holds" in refused_text(file, BASE + '[tokenizer]\nmodels = ["a\\u0000"]\n')
+
+
+def test_toml_that_python_cannot_hold_is_refused(file: Path) -> None:
+    assert "too deep" in refused_text(file, "a = " + "[" * 3000 + "]" * 3000)
+    assert "too deep" in refused_text(file, "a = " + "{b = " * 3000 + "1" + "}" * 3000)
+    assert "not valid TOML" in refused_text(file, "seed = " + "1" * 5000)
+    assert "seed: an integer of more than 64 bits" in refused_text(file, "seed = 0x" + "f" * 5000)
+    assert "train.keep: an integer of more" in refused_text(file, f"{BASE}[train]\nkeep = {1 << 63}\n")
+    assert "unknown key" in refused_text(file, BASE + ".".join("a" * 3000) + " = 1")
+
+
+def test_the_name_of_a_config_stays_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.toml"
+    assert refused(path) == f"{str(path)!r}: no such config file"
+    for text in ("steps = = 3", "seed = -1", "train = 5"):
+        path.write_text(text, encoding="utf8")
+        assert refused(path, "--train.keep", "1").startswith(f"{str(path)!r}: ")
+    path.write_bytes(b"\xff")
+    assert refused(path).startswith(f"{str(path)!r}: ")
+    path.unlink()
+    path.mkdir()
+    assert refused(path) == f"{str(path)!r}: cannot be read as a config: Is a directory"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 def test_a_config_written_and_read_is_the_same(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     values = {
         "run_dir": name,

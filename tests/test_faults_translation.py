@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,8 @@ from memory import at_most
 
 from transformer import translator as module
 from transformer.commands import main as door
-from transformer.commands.files import Input, Output, open_output
+from transformer.commands.files import Input
+from transformer.commands.output import Output, open_output
 from transformer.data.clauses import clauses
 from transformer.data.segments import segments
 from transformer.errors import DataError
@@ -389,7 +391,7 @@ def test_x14_a_signal_waits_for_what_is_being_written(number: int, code: int) ->
         def write(self, content: bytes) -> int:
             super().write(content[:3])
             signal.raise_signal(number)
-            return super().write(content[3:])
+            return 3 + super().write(content[3:])
 
     stream = Signalled()
     handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -403,6 +405,101 @@ def test_x14_a_signal_waits_for_what_is_being_written(number: int, code: int) ->
     assert end.value.code == code
     assert signal.getsignal(number) is before
     signal.signal(number, outside)
+
+
+def test_x14_a_signal_in_a_callback_of_jax_is_obeyed_at_the_next_line() -> None:
+    """Nothing that is raised there is heard of, but for a traceback on stderr."""
+
+    def _xla_gc_callback() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    outside = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with pytest.raises(SystemExit) as end, Output(io.BytesIO()).heeding_signals() as output:
+        _xla_gc_callback()
+        output.obey()
+    assert end.value.code == 143
+    signal.signal(signal.SIGTERM, outside)
+
+
+@pytest.mark.parametrize("command", ["translate", "evaluate", "score"])
+def test_x14_a_signal_while_programs_are_compiled_ends_it_quietly(
+    model_dir: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "in").write_text("A dog sleeps.\n" * 40)
+    files = {
+        "translate": ["-i", "in", "-o", "out"],
+        "evaluate": ["--source", "in", "--reference", "in"],
+        "score": ["--source", "in", "--target", "in", "-o", "out"],
+    }[command]
+    words = [sys.executable, "-c", COMPILING, command, "--model", str(model_dir), *files]
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (143, b"", b"")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+COMPILING = """
+import os, signal, sys, threading
+from jax._src import compiler
+from transformer.commands.main import leave, main
+from transformer.translator import Translator
+compiled, load = compiler.backend_compile_and_load, Translator.load
+def signalled(*words, **options):
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    return compiled(*words, **options)
+def loaded(path):
+    translator = load(path)
+    compiler.backend_compile_and_load = signalled
+    return translator
+Translator.load = staticmethod(loaded)
+leave(main(sys.argv[1:]))
+"""
+
+
+def test_x13_nothing_is_lost_without_a_buffer(model_dir: Path, translate: Command, tmp_path: Path) -> None:
+    """PYTHONUNBUFFERED, and a disk that takes a part of what is written."""
+    lines = b"A dog sleeps.\n" * 300
+    (tmp_path / "in").write_bytes(lines)
+    whole = translate(lines).out
+    size = len(whole) // 2
+    words = [str(size), "translate", "--model", str(model_dir), "--quiet", "--beam-size", "1", "-i", "in"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # its files would be cut too
+    with open(tmp_path / "out", "wb") as out:
+        run = subprocess.run(
+            [sys.executable, "-c", LITTLE_ROOM, *words],
+            cwd=tmp_path, env=environment, stdout=out, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (run.returncode, run.stderr) == (4, b"error: cannot write the output: File too large\n")
+    assert (tmp_path / "out").read_bytes() == whole[:size]
+
+
+LITTLE_ROOM = """
+import resource, sys
+from transformer.commands.main import leave, main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+leave(main(sys.argv[2:]))
+"""
+
+
+def test_x14_the_exit_code_does_not_depend_on_who_reads_stderr(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, str(ROOT / "translate.py"), "--model", str(tmp_path)]
+    assert subprocess.run(words, stderr=writer, check=False).returncode == 2
+    os.close(writer)
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(words, stderr=full, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("platform", ["cuda", "foo"])
+def test_devices_that_are_not_there_are_told(model_dir: Path, platform: str) -> None:
+    words = [sys.executable, str(ROOT / "translate.py"), "--model", str(model_dir)]
+    environment = {**os.environ, "JAX_PLATFORMS": platform}
+    run = subprocess.run(words, env=environment, input=b"A dog\n", capture_output=True, check=False)
+    assert (run.returncode, run.stdout) == (4, b"")
+    assert run.stderr.splitlines()[-1].startswith(f"error: JAX_PLATFORMS={platform}: JAX finds no such".encode())
+    assert b"Traceback" not in run.stderr
 
 
 def test_x14_a_signal_that_was_ignored_stays_so() -> None:
@@ -438,6 +535,19 @@ def test_x15_the_disk_has_the_file_before_its_name(tmp_path: Path, monkeypatch: 
     with open_output(str(tmp_path / "out")) as output:
         output.write(b"line\n")
     assert done == [5, "name"]
+
+
+def test_x16_half_a_line_keeps_nobody_waiting() -> None:
+    descriptor, writer = os.pipe()
+    with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
+        windows = Input(stream).windows(10, 1000, patience=0.3)
+        pipe.write(b"A dog\n")
+        threading.Timer(0.05, lambda: pipe.write(b"A c")).start()
+        threading.Timer(2, lambda: pipe.write(b"at\n")).start()
+        began = time.monotonic()
+        assert next(windows) == ["A dog"]
+        assert time.monotonic() - began < 1.5
+        assert next(windows) == ["A cat"]
 
 
 def test_x16_a_terminal_gets_its_answers_line_by_line() -> None:
@@ -546,6 +656,12 @@ def test_x24_windows_are_bounded_in_bytes() -> None:
         window = next(windows)
         assert sum(map(len, window)) < 3 << 20
         assert read < (number * 3) << 20
+
+
+def test_x24_lines_that_are_too_long_are_forgotten() -> None:
+    lines = Input(io.BytesIO(b"xxx\n" * 1000), most_bytes=2)
+    for number, _ in enumerate(lines.windows(10, 1000)):
+        assert lines.too_long == set(range(number * 10, number * 10 + 10))
 
 
 def test_x24_a_line_without_end_is_not_held_in_memory() -> None:

@@ -1,17 +1,23 @@
 """The streams of the commands: output files that are whole or not there, windows that do not keep anybody waiting."""
 
+import errno
 import gzip
 import io
 import json
 import os
+import socket
+import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.commands.files import Input, json_line, open_output, read_text, refuse_overwriting
+from transformer.commands.files import Input, json_line, read_text
+from transformer.commands.output import Output, open_output, refuse_overwriting
 from transformer.errors import DataError, SystemProblem, UsageError
 
 CONTENT = b"one\r\ntwo\xff\n\nfour"
@@ -74,6 +80,107 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         open_output(str(tmp_path / "none" / "out")).__enter__()
     with pytest.raises(UsageError, match="is a directory"):
         open_output(str(tmp_path)).__enter__()
+
+
+@pytest.mark.parametrize("buffering", [0, 8192])
+def test_a_full_pipe_that_does_not_wait_loses_nothing(buffering: int) -> None:
+    content = b"".join(b"%d\n" % number for number in range(100_000))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with open(reader, "rb") as out, ThreadPoolExecutor() as pool, open(writer, "wb", buffering=buffering) as stream:
+        output = Output(stream)
+        found = pool.submit(lambda: (time.sleep(0.1), out.read())[1])
+        output.write(content[:100])
+        output.write(content[100:])
+        output.flush()
+        stream.close()
+        assert found.result() == content
+
+
+def test_two_commands_do_not_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    (tmp_path / "out.unfinished").write_bytes(b"of a command that was killed, and longer")
+    with open_output(str(path)) as stream:
+        stream.write(b"one\n")
+        with pytest.raises(UsageError, match=f"{path}: another command"), open_output(str(path)):
+            pass
+    assert path.read_bytes() == b"one\n"
+    with open_output(str(path)) as stream:
+        stream.write(b"two\n")
+    assert path.read_bytes() == b"two\n"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_output_that_cannot_have_its_name_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a single file is mounted, or in a folder where nobody replaces another's files."""
+
+    def busy(*names: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "replace", busy)
+    with (
+        pytest.raises(SystemProblem, match="busy; the whole output is in"),
+        open_output(str(tmp_path / "out")) as stream,
+    ):
+        stream.write(b"x\n")
+    assert (tmp_path / "out.unfinished").read_bytes() == b"x\n"
+
+
+def test_permissions_stay(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.touch()
+    path.chmod(0o640)
+    with open_output(str(path)) as stream:
+        stream.write(b"x\n")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_socket_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the names of sockets are short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        with pytest.raises(SystemProblem, match="socket: cannot be written"), open_output("socket"):
+            pass
+
+
+def test_stdin_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with open(reader) as stdin, open(writer, "wb") as pipe, ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        found = pool.submit(read_text, "-")
+        time.sleep(0.1)
+        pipe.write(b"late\n")
+        pipe.close()
+        assert found.result() == ["late"]
+
+
+def test_an_empty_file_is_no_packed_one(tmp_path: Path) -> None:
+    (tmp_path / "in.gz").touch()
+    with pytest.raises(DataError, match="is empty"):
+        read_text(str(tmp_path / "in.gz"))
+    (tmp_path / "in.gz").write_bytes(gzip.compress(b""))
+    assert read_text(str(tmp_path / "in.gz")) == []
+
+
+def test_what_is_read_and_the_model_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out.unfinished").touch()
+    with pytest.raises(UsageError, match="an input too"):
+        refuse_overwriting(str(tmp_path / "out"), str(tmp_path / "out.unfinished"))
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "manifest.json").touch()
+    for model in ("run", "run/model"):
+        with pytest.raises(UsageError, match="is among the files of the model"):
+            refuse_overwriting(str(tmp_path / "run" / "model" / "new"), model=str(tmp_path / model))
+    refuse_overwriting(str(tmp_path / "run" / "test.hyp"), model=str(tmp_path / "run"))
+    refuse_overwriting(str(tmp_path / "model2"), model=str(tmp_path / "run" / "model"))
+    refuse_overwriting("-", model=".")
+    with open(tmp_path / "out", "ab") as stdout, open(tmp_path / "out") as stdin:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stdout))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        for path in ("-", str(tmp_path / "out")):
+            with pytest.raises(UsageError, match="stdout: is the output and an input too"):
+                refuse_overwriting("-", path)
 
 
 def test_inputs_are_not_overwritten(tmp_path: Path) -> None:

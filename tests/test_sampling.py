@@ -1,5 +1,6 @@
 """Generation: greedy is the argmax, draws follow the distribution and the sentence's own key."""
 
+import math
 from functools import partial
 
 import jax
@@ -10,7 +11,8 @@ from jax import Array
 from toys import CODES, Toy, extended, toy_step
 
 from transformer.decoding.hypotheses import Hypotheses, Symbols
-from transformer.decoding.sampling import Sampling, generate, most_probable
+from transformer.decoding.sampling import Sampler, Sampling, generate, most_probable
+from transformer.errors import UsageError
 
 V, L = 7, 11
 START, END, NEVER = 0, 1, 2
@@ -34,6 +36,22 @@ def run(
     return generate(
         toy_step, cache, limits, SYMBOLS, choose, count=count, length=L, shortest=0, length_penalty=jnp.float32(0.6)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds", "values"),
+    [
+        ("temperature", "from 1e-06 to 1000000.0", [0, -1, math.nan, math.inf, 2e6, "hot", True]),
+        ("top_p", "from 1e-09 to 1.0", [0, -0.1, 1.1, math.nan]),
+        ("top_k", "a whole number from 0 to 2147483648", [-1, 1.5, 1 << 32]),
+        ("seed", "a whole number from 0 to 2147483647", [-1, 1 << 31, 1 << 40, 0.5, None]),
+    ],
+)
+def test_a_sampler_has_bounds(name: str, bounds: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(UsageError) as problem:
+            Sampler(**{name: value})
+        assert str(problem.value) == f"{name} = {value!r}: must be {bounds}"
 
 
 def sentence_keys(count: int) -> Array:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transformer.data.lines import is_blank
 from transformer.data.segments import segments
 from transformer.data.tokenizer import Tokenizers
 
@@ -55,6 +56,18 @@ def test_neighbours_are_together_as_far_as_they_fit() -> None:
 def test_a_huge_word_is_cut_anywhere() -> None:
     assert parts("x" * 25, 10) == ["x" * 10, "x" * 10, "x" * 5]
     assert parts("ab. " + "x" * 12 + " cd.", 10)[0] == "ab."
+
+
+@pytest.mark.parametrize("sign", ["\u2060", "\u00ad", "\U000e0020", "\ufffd", "\u200b\x01"])
+@pytest.mark.parametrize("gap", ["", " ", ", "])
+def test_no_part_says_nothing(sign: str, gap: str) -> None:
+    """The fault X02 holds for the parts of a line: a model that is asked for the meaning of nothing makes it up."""
+    blank = sign * 50
+    found = parts(f"{blank}{gap}One two.{gap}{blank} Three four.{gap}{blank}", 9)
+    assert not any(map(is_blank, found))
+    assert [letter for letter in "".join(found) if letter.isalpha()] == [*"OnetwoThreefour"]
+    assert len(parts(f"{blank}One{blank}", 9)) == 1
+    assert parts(blank, 9) == []
 
 
 def test_lines_keep_their_places() -> None:

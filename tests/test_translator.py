@@ -1,9 +1,13 @@
 """Sentences in, sentences out: N for N, and what a line becomes is its own affair."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +84,42 @@ def test_a_beam_finds_no_more_hypotheses_than_it_keeps(translator: Translator) -
         translator.translate(LINES, n_best=4)  # before the first line is asked for
 
 
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"beam_size": 0}, "beam_size = 0: .* greater than or equal to 1"),
+        ({"beam_size": 1025}, "beam_size = 1025: .* less than or equal to 1024"),
+        ({"beam_size": 2.5}, "beam_size = 2.5: .* integer"),
+        ({"length_penalty": float("nan")}, "length_penalty = nan: .*finite"),
+        ({"length_penalty": float("inf")}, "length_penalty = inf: .*finite"),
+        ({"length_penalty": -0.1}, "length_penalty = -0.1: .* greater than or equal to 0"),
+        ({"length_penalty": 11}, "length_penalty = 11: .* less than or equal to 10"),
+        ({"batch_tokens": 0}, "batch_tokens = 0: .* greater than or equal to 1"),
+        ({"batch_tokens": -5}, "batch_tokens = -5: .* greater than or equal to 1"),
+        ({"n_best": 0}, "n_best = 0: must be a whole number from 1 to 1024"),
+        ({"n_best": -1, "sampler": Sampler()}, "n_best = -1: must be a whole number from 1 to 1024"),
+        ({"n_best": True}, "n_best = True: must be a whole number from 1 to 1024"),
+        ({"long": "bogus"}, "long = 'bogus': must be one of split, skip, fail"),
+    ],
+)
+def test_what_no_search_can_do_is_refused_at_once(translator: Translator, options: dict[str, Any], fault: str) -> None:
+    with pytest.raises(UsageError) as problem:
+        translator.translate(LINES, **options)  # before the first line is asked for
+    assert re.match(fault, str(problem.value)) and "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("lines", ["A dog", b"A dog", None, 5])
+def test_lines_are_no_single_text(translator: Translator, lines: Any) -> None:
+    with pytest.raises(UsageError, match=r"^lines = .*: must be several texts, as in \[text\]$"):
+        translator.translate(lines)
+
+
+@pytest.mark.parametrize("line", [b"A dog", None, 5, ["A dog"]])
+def test_a_line_that_is_no_text_is_named(translator: Translator, line: Any) -> None:
+    with pytest.raises(UsageError, match=rf"^line 13 = {re.escape(repr(line))}: must be a text"):
+        list(translator.translate(["", "", line], first_line=10))
+
+
 def test_scores_are_log_probabilities_over_lengths(translator: Translator) -> None:
     for penalty in (0.0, 0.6, 1.0):
         for found in translate(translator, *LINES[:5], LONG, length_penalty=penalty, n_best=2):
@@ -150,6 +190,30 @@ def test_samples_follow_seed_and_line_and_nothing_else(translator: Translator) -
     assert drawn != translate(translator, *LINES, sampler=replace(sampler, seed=6), n_best=2)
     same = translate(translator, *[LINES[0]] * 8, sampler=sampler)
     assert len({found.text for found in same}) > 4
+
+
+def test_equal_parts_of_a_line_are_drawn_apart(translator: Translator) -> None:
+    """The first as a line of its own: what one part gives is what it gave before there were others."""
+    (whole,) = translate(translator, "The dog sleeps. " * 40, sampler=Sampler())
+    assert "split" in whole.flags
+    ends = [place + 1 for place, piece in enumerate(whole.hypotheses[0].tokens) if piece == "</s>"]
+    drawn = [whole.hypotheses[0].tokens[start:end] for start, end in pairwise([0, *ends])]
+    assert len(set(drawn)) > len(drawn) / 2 > 1
+
+
+def test_a_line_of_one_part_is_drawn_by_the_key_of_its_number() -> None:
+    keys = Sampler().sampling(jnp.int32(5), jnp.full(2, 3), jnp.arange(2)).keys
+    assert keys[0] == jax.random.fold_in(jax.random.key(5), 3) != keys[1]
+
+
+def test_the_model_is_not_asked_about_parts_that_say_nothing(translator: Translator) -> None:
+    """Of a line that is too long; X02 holds for whole lines."""
+    sentences = "The man who reads the long book sees a cat. " * 30
+    for sign in ("\u2060", "\u00ad", "\U000e0020", "\ufffd"):
+        (found,), (clean,) = translate(translator, sentences + sign * 600), translate(translator, sentences)
+        assert "split" in found.flags
+        assert found.hypotheses[0].tokens.count("</s>") == clean.hypotheses[0].tokens.count("</s>")
+        assert found.text == clean.text
 
 
 def test_samples_are_shown_best_first(translator: Translator) -> None:

@@ -2,6 +2,6 @@
 
 import sys
 
-from transformer.commands.main import main
+from transformer.commands.main import leave, main
 
-sys.exit(main(sys.argv[1:]))
+leave(main(sys.argv[1:]))

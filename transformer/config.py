@@ -13,6 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]  # so that a model of strangers cannot ask for any amount of memory
 Depth = Annotated[int, Field(ge=1, le=1 << 10)]
 NonNegative = Annotated[int, Field(ge=0)]
+Updates = Annotated[int, Field(ge=0, le=1 << 30)]  # the optimizer counts them in 32 bits
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -117,7 +118,7 @@ class Train(Section):
 
     init_from: str = ""
     """model or run directory that gives the first weights, the tokenizer and what a config leaves out; "": none"""
-    steps: Count = 100_000
+    steps: Annotated[Updates, Field(ge=1)] = 100_000
     """optimizer updates"""
     batch_tokens: Count = 25_000
     """target positions of one update, padding included, over all devices"""
@@ -127,9 +128,9 @@ class Train(Section):
     """at its peak"""
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
     """course of the learning rate after the warm-up"""
-    warmup_steps: NonNegative = 4000
+    warmup_steps: Updates = 4000
     """updates in which the learning rate grows linearly to its peak"""
-    cooldown_steps: NonNegative = 0
+    cooldown_steps: Updates = 0
     """last updates, in which the learning rate also falls linearly to zero"""
     adam_b1: Rate = 0.9
     """decay of Adam's mean of gradients"""
@@ -195,7 +196,7 @@ class Config(Section):
 
     run_dir: str = ""
     """where the run leaves everything"""
-    seed: NonNegative = 1
+    seed: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 1  # JAX drops what is above, without a word
     """of the parameters, the order of the data, and dropout"""
     data: Data = Data()
     tokenizer: Tokenizer = Tokenizer()

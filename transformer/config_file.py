@@ -3,15 +3,17 @@
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from transformer.config import Config, Section
 from transformer.errors import UsageError
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Setting(NamedTuple):
@@ -42,26 +44,65 @@ def sections() -> dict[str, str]:
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """The config in the TOML file at `path`, with dotted keys replaced. Raises UsageError in one line."""
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read as a config: {problem}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{path}: not valid TOML: {problem}") from None
+    shown = _shown(path)
+    values = _read(path, shown)
     for key, value in (overrides or {}).items():
         *section, name = key.split(".")
         place = values
         for part in section:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise UsageError(f"{path}: {part} = {place!r}: is a section; write [{part}]")
+                raise UsageError(f"{shown}: {part} = {place!r}: is a section; write [{part}]")
         place[name] = value
+    for problem in _taken_for_something_else(values):
+        raise UsageError(f"{shown}: {problem}")
     try:
         return Config.model_validate(values)
     except ValidationError as problem:
-        raise UsageError(f"{path}: {_explain(problem.errors()[0])}") from None
+        raise UsageError(f"{shown}: {_explain(problem.errors()[0])}") from None
+
+
+def _shown(path: str | Path) -> str:
+    """The file's name, in one line whatever it holds."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def _read(path: str | Path, shown: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UsageError(f"{shown}: no such config file") from None
+    except OSError as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {problem}") from None
+    except RecursionError:
+        raise UsageError(f"{shown}: not valid as a config: lists or tables too deep in each other") from None
+    except ValueError as problem:  # of the TOML, of an integer with thousands of digits, or of NUL in the file's name
+        raise UsageError(f"{shown}: not valid TOML: {problem}") from None
+
+
+def _taken_for_something_else(values: Mapping[str, Any]) -> Iterator[str]:
+    """What pydantic lets pass: true as 1, integers that TOML has not, and NUL in the name of a file."""
+    for setting in settings():
+        section, _, name = setting.key.rpartition(".")
+        place = values.get(section) if section else values
+        value = place.get(name) if isinstance(place, Mapping) else None
+        if isinstance(value, bool) and setting.default not in ("true", "false"):
+            yield f"{setting.key} = {_toml(value)}: should be no boolean"
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            yield f"{setting.key}: an integer of more than 64 bits; make it smaller"
+        if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
+            yield f"{setting.key} = {value!r}: holds a NUL character; leave it out"
+
+
+def changed(section: AnySection, changes: Mapping[str, Any]) -> AnySection:
+    """The section with the changes that are not None. Raises UsageError where they are out of bounds."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    try:
+        return section.model_validate(section.model_dump() | given)
+    except ValidationError as problem:
+        raise UsageError(_explain(problem.errors()[0])) from None
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

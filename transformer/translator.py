@@ -5,20 +5,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
 from jax import Array
 
 from transformer.config import Decode, Model
-from transformer.data.lines import is_blank, plain
+from transformer.config_file import changed
+from transformer.data.lines import plain
 from transformer.data.segments import segments
 from transformer.data.shapes import LENGTHS, column, fill, group
 from transformer.data.tokenizer import Tokenizers
 from transformer.decoding.beam import STOPS, beam_search
-from transformer.decoding.hypotheses import Hypotheses, Symbols
-from transformer.decoding.sampling import Sampler, Sampling, generate, most_probable
+from transformer.decoding.hypotheses import Hypotheses, Symbols, check_bounds
+from transformer.decoding.sampling import Sampler, generate, most_probable
 from transformer.errors import DataError, UsageError
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card, load_model
@@ -33,8 +34,8 @@ class Hypothesis(NamedTuple):
     """One way to translate a line."""
 
     text: str
-    score: float  # log-probability / length^alpha
-    log_probability: float  # natural logarithm
+    score: float  # log-probability / length^alpha, the end counted in the length
+    log_probability: float  # natural logarithm; of a cut hypothesis without its end, which the model did not choose
     tokens: tuple[str, ...]  # pieces, the end symbol included
 
 
@@ -57,6 +58,7 @@ class Translation:
 
     @property
     def score(self) -> float:
+        """Of the best; where "limit" forced its end, that counts 0 in the log-probability, and 1 in the length."""
         return self.hypotheses[0].score
 
 
@@ -75,6 +77,7 @@ class Part(NamedTuple):
     line: int  # place in the window
     ids: list[int]  # end of sentence included
     number: int  # of the line, from 0, over all input: seeds its samples
+    place: int  # in the line, from 0: seeds its samples too
 
 
 class Translator:
@@ -106,19 +109,25 @@ class Translator:
 
         What is not given is as the model's own defaults have it. With a `sampler`, the `n_best` hypotheses of a line
         are independent draws, best first, seeded by the line's number (from `first_line`). Raises UsageError at once,
-        and with `long="fail"` DataError at the first line that is too long.
+        but for a line that is no text; and with `long="fail"` DataError at the first line that is too long.
         """
+        if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+            raise UsageError(f"lines = {lines!r:.60}: must be several texts, as in [text]")
         changes = {"beam_size": beam_size, "length_penalty": length_penalty, "batch_tokens": batch_tokens}
-        settings = self.card.decode.model_copy(update={key: x for key, x in changes.items() if x is not None})
+        settings = changed(self.card.decode, changes)
+        check_bounds("n_best", n_best, 1, 1024)
         if n_best > settings.beam_size and sampler is None:
             raise UsageError(f"n-best = {n_best}: a beam of {settings.beam_size} finds fewer; raise the beam size")
-        request = Request(settings, n_best, sampler, long)
-        return self._windows(lines, request, first_line)
+        if long not in get_args(Long):
+            raise UsageError(f"long = {long!r:.60}: must be one of {', '.join(get_args(Long))}")
+        return self._windows(lines, Request(settings, n_best, sampler, long), first_line)
 
     def _windows(self, lines: Iterable[str], request: Request, number: int) -> Iterator[Translation]:
         window: list[str] = []
         characters = 0
         for line in lines:
+            if not isinstance(line, str):
+                raise UsageError(f"line {number + len(window) + 1} = {line!r:.60}: must be a text (str)")
             window.append(line)
             characters += len(line)
             if len(window) == WINDOW or characters >= WINDOW_CHARACTERS:
@@ -132,8 +141,8 @@ class Translator:
         parts: list[Part] = []
         skipped: set[int] = set()
         tagged = [tokenizer.split_tag(line) for line in lines]
-        said = ["" if is_blank(text) else text for _, text in tagged]
-        for line, texts in enumerate(segments(said, tokenizer.encode_untagged, longest - 1 - tokenizer.most_tags)):
+        untagged = [text for _, text in tagged]
+        for line, texts in enumerate(segments(untagged, tokenizer.encode_untagged, longest - 1 - tokenizer.most_tags)):
             if len(texts) > 1 and request.long == "fail":
                 raise DataError(
                     f"line {number + line + 1}: more than the {longest} tokens that this model takes;"
@@ -142,7 +151,8 @@ class Translator:
             if len(texts) > 1 and request.long == "skip":
                 skipped.add(line)
             else:
-                parts += [Part(line, [*tagged[line].ids, *ids, tokenizer.eos_id], number + line) for ids in texts]
+                whole = ([*tagged[line].ids, *ids, tokenizer.eos_id] for ids in texts)
+                parts += [Part(line, ids, number + line, place) for place, ids in enumerate(whole)]
         found = self._search(parts, request)
         of_line: dict[int, list[tuple[Hypotheses, int]]] = defaultdict(list)
         for part, hypotheses in zip(parts, found, strict=True):
@@ -164,18 +174,13 @@ class Translator:
             batch = _translate_batch(
                 self.model,
                 fill([part.ids for part in chosen], rows, length, self.tokenizers.source.eos_id),
-                column(limits, rows),
-                np.float32(settings.length_penalty),
-                column([part.number for part in chosen], rows),
-                symbols=self.symbols,
-                beams=settings.beam_size,
-                n_best=request.n_best,
-                length=limit(length, settings, self.card.model),
-                shortest=settings.min_length,
-                stop=settings.stop,
+                column(limits, rows), np.float32(settings.length_penalty),
+                column([part.number for part in chosen], rows), column([part.place for part in chosen], rows),
+                symbols=self.symbols, beams=settings.beam_size, n_best=request.n_best,
+                length=limit(length, settings, self.card.model), shortest=settings.min_length, stop=settings.stop,
                 seed=0 if sampler is None else sampler.seed,
                 sampler=sampler and replace(sampler, seed=0),  # a program serves every seed
-            )
+            )  # fmt: skip
             hypotheses = jax.device_get(batch)
             for row, index in enumerate(indices):
                 found[index] = jax.tree.map(lambda x, row=row: x[row], hypotheses), limits[row]
@@ -188,11 +193,10 @@ class Translator:
             ids = [[int(id) for id in hypotheses.tokens[k] if id >= 0] for hypotheses, _ in parts]
             texts = self.tokenizers.target.decode_batch(ids)
             log_probability = sum(float(hypotheses.log_probabilities[k]) for hypotheses, _ in parts)
-            count = sum(map(len, ids))
             joined.append(
                 Hypothesis(
                     text=plain(" ".join(texts)).strip(),
-                    score=log_probability / max(count, 1) ** request.settings.length_penalty,
+                    score=log_probability / max(sum(map(len, ids)), 1) ** request.settings.length_penalty,
                     log_probability=log_probability,
                     tokens=tuple(self.tokenizers.target.pieces(id for sentence in ids for id in sentence)),
                 )
@@ -220,6 +224,7 @@ def _translate_batch(
     limits: Array,
     length_penalty: Array,
     numbers: Array,
+    places: Array,
     *,
     symbols: Symbols,
     beams: int,
@@ -237,11 +242,7 @@ def _translate_batch(
             beams=beams, length=length, shortest=shortest, length_penalty=length_penalty, stop=STOPS[stop],
             n_best=n_best,
         )  # fmt: skip
-    choose = most_probable
-    if sampler is not None:
-        key = jax.random.key(seed)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
-        choose = Sampling(keys, sampler.temperature, sampler.top_k, sampler.top_p)
+    choose = most_probable if sampler is None else sampler.sampling(seed, numbers, places)
     cache = model.start(source, beams=n_best, length=length)
     return generate(
         model.step, cache, limits, symbols, choose,

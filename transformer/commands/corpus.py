@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformer.commands.arguments import Parser
-from transformer.commands.files import open_output, refuse_overwriting
+from transformer.commands.output import open_output, refuse_overwriting
 from transformer.data.corpus import Report, clean, open_corpus
 from transformer.data.lines import one_line
 from transformer.errors import UsageError

@@ -1,10 +1,12 @@
 """evaluate: BLEU, chrF and TER with sacreBLEU's signatures."""
 
 import json
+from argparse import Namespace
 from collections.abc import Sequence
 
 from transformer.commands.arguments import Parser
 from transformer.commands.files import read_text
+from transformer.commands.output import Output, open_output
 from transformer.errors import DataError, UsageError
 
 
@@ -28,18 +30,26 @@ def main(words: Sequence[str]) -> None:
         raise UsageError("evaluate: give either --model DIR with --source FILE, or --hypothesis FILE")
     if arguments.model is not None and arguments.source is None:
         raise UsageError("evaluate: --model needs --source FILE to translate")
+    if arguments.hypothesis is not None and (arguments.source is not None or arguments.beam_size is not None):
+        raise UsageError("evaluate: --source and --beam-size go with --model, not with --hypothesis")
     if arguments.beam_size is not None and arguments.beam_size < 1:
         raise UsageError(f"--beam-size {arguments.beam_size}: must be at least 1")
-    references = read_text(arguments.reference)
-    if arguments.hypothesis is not None:
-        hypotheses = read_text(arguments.hypothesis)
-        named = arguments.hypothesis
-    else:
-        sources, named = read_text(arguments.source), arguments.source
-        _same_count(named, sources, arguments.reference, references)
-        hypotheses = _translate(arguments.model, sources, arguments.beam_size)
-    _same_count(named, hypotheses, arguments.reference, references)
+    with open_output("-") as output:
+        output.write(_report(*_read(arguments, output), arguments).encode())
 
+
+def _read(arguments: Namespace, output: Output) -> tuple[list[str], list[str]]:
+    """Hypotheses and references. Raises DataError where they are not line for line the same."""
+    references = read_text(arguments.reference)
+    named = arguments.source if arguments.hypothesis is None else arguments.hypothesis
+    lines = read_text(named)
+    _same_count(named, lines, arguments.reference, references)
+    if arguments.hypothesis is None:
+        lines = _translate(arguments.model, lines, arguments.beam_size, output)
+    return lines, references
+
+
+def _report(hypotheses: Sequence[str], references: Sequence[str], arguments: Namespace) -> str:
     from transformer.evaluation import bleu, chrf, ter
 
     scores = [
@@ -48,12 +58,10 @@ def main(words: Sequence[str]) -> None:
         ter(hypotheses, references),
     ]
     if arguments.format == "json":
-        print(json.dumps({score.name: {"score": score.value, "signature": score.signature} for score in scores}))
-        return
-    for score in scores:
-        print(f"{score.name} {score.value:.1f}")
-    for score in scores:
-        print(f"{score.name} signature: {score.signature}")
+        found = {score.name: {"score": score.value, "signature": score.signature} for score in scores}
+        return json.dumps(found) + "\n"
+    values = [f"{score.name} {score.value:.1f}\n" for score in scores]
+    return "".join(values + [f"{score.name} signature: {score.signature}\n" for score in scores])
 
 
 def _same_count(name: str, lines: Sequence[str], reference: str, references: Sequence[str]) -> None:
@@ -63,9 +71,13 @@ def _same_count(name: str, lines: Sequence[str], reference: str, references: Seq
         )
 
 
-def _translate(model: str, sources: Sequence[str], beam_size: int | None) -> list[str]:
+def _translate(model: str, sources: Sequence[str], beam_size: int | None, output: Output) -> list[str]:
     from transformer.commands.devices import start_jax
     from transformer.translator import Translator
 
     start_jax()
-    return [found.text for found in Translator.load(model).translate(sources, beam_size=beam_size)]
+    hypotheses = []
+    for found in Translator.load(model).translate(sources, beam_size=beam_size):
+        output.obey()
+        hypotheses.append(found.text)
+    return hypotheses

@@ -1,23 +1,20 @@
-"""The streams of the commands: what comes in, and outputs of whole lines, in files that are whole or not there."""
+"""The streams that come in: files, pipes and terminals as lines."""
 
 import io
 import json
 import os
 import select
-import signal
 import stat
 import sys
-import threading
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from io import BufferedReader
-from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO, cast
 
 from transformer.data.lines import decode_line, has_controls, open_bytes, read_bounded_lines, read_lines
-from transformer.errors import DataError, SystemProblem, UsageError, room_for
+from transformer.errors import DataError
 
 _ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # those that JSON leaves as they are
 
@@ -32,112 +29,17 @@ def read_text(path: str) -> list[str]:
 def open_input(path: str) -> Iterator[BinaryIO]:
     """A file, or stdin for `-`: nothing where stdin is closed."""
     if path == "-":
-        yield io.BytesIO() if sys.stdin is None else sys.stdin.buffer
+        if sys.stdin is None:
+            yield io.BytesIO()
+            return
+        with suppress(OSError):  # in memory
+            os.set_blocking(sys.stdin.fileno(), True)  # or what has not come yet would be taken for the end
+        yield sys.stdin.buffer
     else:
+        if path.endswith(".gz") and os.path.isfile(path) and not os.path.getsize(path):
+            raise DataError(f"{path}: is empty, which no packed file is; was it packed to its end?")
         with open_bytes(path) as stream:
             yield stream
-
-
-class Output:
-    """A stream of whole lines: a signal to stop that comes while they are written is obeyed after them."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._writing, self._asked = False, 0
-
-    def write(self, lines: bytes) -> None:
-        """Raises SystemExit after them if a signal has asked to stop."""
-        with self._undisturbed():
-            self._stream.write(lines)
-
-    def flush(self) -> None:
-        with self._undisturbed():
-            self._stream.flush()
-
-    @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        self._writing = True
-        yield
-        self._writing = False
-        if self._asked:
-            raise SystemExit(128 + self._asked)
-
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """The handler of such a signal. The next one ends the process at once."""
-        self._asked = number
-        signal.signal(number, signal.SIG_DFL)
-        if not self._writing:
-            raise SystemExit(128 + number)
-
-    @contextmanager
-    def heeding_signals(self) -> Iterator["Output"]:
-        """SIGTERM and Ctrl-C stop the work between two writes, with the exit codes 143 and 130."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-        try:
-            for number in heeded:
-                signal.signal(number, self.stop)
-            yield self
-        finally:
-            for number in heeded:
-                signal.signal(number, before[number])
-
-
-@contextmanager
-def open_output(path: str) -> Iterator[Output]:
-    """A file, or stdout for `-`. A file is put in its place when it is whole; after a failure nothing has changed."""
-    if path == "-":
-        if sys.stdout is None:
-            raise SystemProblem("stdout is closed; give it a place, or name a file for the output")
-        _leave_with_the_reader()
-        with Output(sys.stdout.buffer).heeding_signals() as output:
-            yield output
-        return
-    if Path(path).is_dir():
-        raise UsageError(f"{path}: is a directory; name a file for the output")
-    if Path(path).exists() and not Path(path).is_file():  # /dev/null, a named pipe: not to be replaced by a file
-        with open(path, "wb") as stream, Output(stream).heeding_signals() as output:
-            yield output
-        return
-    place = Path(os.path.realpath(path))  # a link stays one
-    unfinished = Path(f"{place}.unfinished")
-    try:
-        unfinished.touch()
-    except OSError as problem:
-        raise SystemProblem(f"{path}: cannot be written: {problem.strerror}") from None
-    try:
-        with room_for(path), open(unfinished, "wb") as stream, Output(stream).heeding_signals() as output:
-            yield output
-            output.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, place)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _leave_with_the_reader() -> None:
-    """Ends the process when the reader of a pipe goes, and not only when the batch at hand is translated."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except OSError:  # in memory
-        return
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        return
-    watch = select.poll()
-    watch.register(descriptor, 0)  # for errors alone
-
-    def wait() -> None:
-        watch.poll()
-        os._exit(141)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def refuse_overwriting(output: str, *inputs: str) -> None:
-    """Raises UsageError where the output would be put in the place of what is read."""
-    for path in inputs:
-        if os.path.isfile(path) and os.path.exists(output) and os.path.samefile(path, output):
-            raise UsageError(f"{output}: is the output and an input too; name another file for the output")
 
 
 def json_line(fields: dict[str, Any]) -> str:
@@ -158,7 +60,7 @@ class Input:
     count: int = 0
     """lines read"""
     too_long: set[int] = field(default_factory=set)
-    """the numbers, from 0, of those with too many bytes"""
+    """the numbers, from 0, of those with too many bytes in the window at hand"""
     not_utf8: int = 0
     with_controls: int = 0
 
@@ -168,14 +70,18 @@ class Input:
 
         `patience` is in seconds. So a file is worked through in large windows, and who types a line gets an answer.
         """
+        arriving = _Arriving(self.stream) if _comes_bit_by_bit(self.stream) else None
+        stream = cast(BinaryIO, arriving) or self.stream
+        most = self.most_bytes + 2  # CR and LF
         window: list[str] = []
         held = 0
-        for raw in read_bounded_lines(self.stream, self.most_bytes):
+        for raw in read_bounded_lines(stream, self.most_bytes):
             window.append(self._text(raw))
             held += len(window[-1])
-            if len(window) == lines or held >= characters or not _more_comes(self.stream, patience):
+            if len(window) == lines or held >= characters or (arriving and not arriving.has_line(most, patience)):
                 yield window
                 window, held = [], 0
+                self.too_long.clear()
         if window:
             yield window
 
@@ -213,21 +119,50 @@ def number_of_lines(count: int) -> str:
     return f"{count} line" if count == 1 else f"{count} lines"
 
 
-def _more_comes(stream: BinaryIO, patience: float) -> bool:
-    """Whether a line is there already, or something arrives within `patience`; always in a file."""
+def _comes_bit_by_bit(stream: BinaryIO) -> bool:
+    """Whether it is a pipe or a terminal: a file has all its lines."""
     try:
-        descriptor = stream.fileno()
+        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except OSError:  # in memory
-        return True
-    if os.path.isfile(f"/dev/fd/{descriptor}"):
-        return True
-    return b"\n" in _read_ahead(stream) or bool(select.select([descriptor], [], [], patience)[0])
+        return False
 
 
-def _read_ahead(stream: BinaryIO) -> bytes:
-    """What a buffered stream holds already, which select does not see."""
-    os.set_blocking(stream.fileno(), False)  # or `peek` would wait until something comes
-    try:
-        return cast(BufferedReader, stream).peek()
-    finally:
-        os.set_blocking(stream.fileno(), True)
+class _Arriving:
+    """A pipe or a terminal, of which can be asked whether a line has come."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.name = getattr(stream, "name", "input")
+        self._stream = cast(io.BufferedReader, stream)
+        self._held, self._searched, self._ended = bytearray(), 0, False
+
+    def readline(self, most: int) -> bytes:
+        """As a stream's: at most so many bytes."""
+        while not self._has(most):
+            self._read()
+        end = self._held.find(b"\n", self._searched, most) + 1 or min(most, len(self._held))
+        line = bytes(self._held[:end])
+        del self._held[:end]
+        self._searched = 0
+        return line
+
+    def has_line(self, most: int, patience: float) -> bool:
+        """Whether `readline` need not wait, after so many seconds at most."""
+        until = time.monotonic() + patience
+        while not self._has(most):
+            if not select.select([self._stream], [], [], max(0, until - time.monotonic()))[0]:
+                return False
+            try:
+                self._read()
+            except (OSError, EOFError, zlib.error):  # damaged, and `readline` will say so
+                return True
+        return True
+
+    def _has(self, most: int) -> bool:
+        if self._held.find(b"\n", self._searched) < 0:
+            self._searched = len(self._held)
+        return self._ended or self._searched < len(self._held) or len(self._held) >= most
+
+    def _read(self) -> None:
+        block = self._stream.read1(1 << 16)
+        self._held += block
+        self._ended = not block

@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 from keyword import iskeyword
+from typing import NoReturn, TextIO, cast
 
+from transformer.commands.output import Stopped
 from transformer.config_file import nearest
 from transformer.errors import ExpectedError
 
@@ -57,29 +59,68 @@ def run(name: str, words: Sequence[str]) -> int:
         _tell(str(failure))
         return failure.exit_code
     except BrokenPipeError:  # the reader has had enough: no failure of ours
-        _let_go_of_stdout()
+        _let_go_of(sys.stdout)
         return 141
+    except Stopped as stop:
+        return cast(int, stop.code)
     except KeyboardInterrupt:
         return 130
     except OSError as problem:
         if problem.errno not in OF_THE_ENVIRONMENT:
             raise
-        _let_go_of_stdout()
+        _let_go_of(sys.stdout)
         _tell(f"cannot write {problem.filename or 'the output'}: {problem.strerror}")
         return 4
-    except (MemoryError, RuntimeError) as problem:
-        if isinstance(problem, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(problem):  # JAX's
+    except (MemoryError, RuntimeError, AssertionError) as problem:
+        if not (told := _of_the_machine(problem)):
             raise
-        _tell("out of memory; lower train.batch_tokens, or --batch-tokens of translate")
+        _tell(told)
         return 4
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process, and at once after a signal: Python's own end crashes while XLA compiles."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            _let_go_of(stream)
+    if code in (75, 130, 143):
+        os._exit(code)
+    sys.exit(code)
+
+
+def _of_the_machine(problem: Exception) -> str:
+    """What is told where the machine has too little memory or not the devices that were asked for; else nothing."""
+    if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # JAX's
+        return "out of memory; lower train.batch_tokens, or --batch-tokens of translate"
+    if _no_device():
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX_PLATFORMS={asked}: JAX finds no such device here; unset it, or install what JAX needs for it"
+    return ""
+
+
+def _no_device() -> bool:
+    """JAX says so in errors of several kinds, one of them without a word."""
+    try:
+        sys.modules["jax"].devices()
+    except (RuntimeError, AssertionError):
+        return True
+    except KeyError:  # not in use
+        pass
+    return False
 
 
 def _tell(failure: str) -> None:
     if sys.stderr is not None:  # closed, and `print` would take stdout
-        print(f"error: {failure}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it, and the exit code still tells
+            print(f"error: {failure}", file=sys.stderr)
 
 
-def _let_go_of_stdout() -> None:
+def _let_go_of(stream: TextIO | None) -> None:
     """Keeps Python from trying to write what is left when it ends."""
+    if stream is None:
+        return
     with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

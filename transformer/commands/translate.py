@@ -3,26 +3,23 @@
 import logging
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transformer.commands.arguments import Parser
-from transformer.commands.files import (
-    Input,
-    Output,
-    json_line,
-    number_of_lines,
-    open_input,
-    open_output,
-    refuse_overwriting,
-)
+from transformer.commands.files import Input, json_line, number_of_lines, open_input
+from transformer.commands.output import Output, open_output, refuse_overwriting
 from transformer.errors import UsageError
 
 if TYPE_CHECKING:
     from transformer.translator import Translation, Translator
 
 log = logging.getLogger(__name__)
+
+SAMPLING = ("temperature", "top_k", "top_p", "seed")
+Search = Callable[..., "Iterator[Translation]"]
 
 
 def main(words: Sequence[str]) -> None:
@@ -32,7 +29,8 @@ def main(words: Sequence[str]) -> None:
     from transformer.translator import Translator
 
     start_jax()
-    translator = Translator.load(arguments.model)
+    search = _search(Translator.load(arguments.model), arguments)
+    search([])  # refuses what this model cannot do before any input is read
     began = time.perf_counter()
     with open_input(arguments.input) as stream, open_output(arguments.output) as output:
         lines = Input(
@@ -41,7 +39,7 @@ def main(words: Sequence[str]) -> None:
             short_only=arguments.long == "fail",
             utf8_only=arguments.on_bad_utf8 == "fail",
         )
-        skipped = _translate(translator, lines, output, arguments)
+        skipped = _translate(search, lines, output, arguments)
     if arguments.quiet:
         return
     for fault in lines.faults():
@@ -51,27 +49,31 @@ def main(words: Sequence[str]) -> None:
     log.info("%s in %.1f s", number_of_lines(lines.count), time.perf_counter() - began)
 
 
-def _translate(translator: "Translator", lines: Input, output: Output, arguments: Namespace) -> int:
-    """Returns how many lines were left blank because they are too long."""
-    from transformer.translator import WINDOW, WINDOW_CHARACTERS, Sampler
+def _search(translator: "Translator", arguments: Namespace) -> Search:
+    """The model's translations of lines, as the arguments want them."""
+    from transformer.translator import Sampler
 
-    sampler = None
-    if arguments.sample:
-        sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed)
+    given = {name: value for name in SAMPLING if (value := getattr(arguments, name)) is not None}
+    return partial(
+        translator.translate,
+        beam_size=arguments.beam_size,
+        length_penalty=arguments.length_penalty,
+        n_best=arguments.n_best,
+        batch_tokens=arguments.batch_tokens,
+        sampler=Sampler(**given) if arguments.sample else None,
+        long=arguments.long,
+    )
+
+
+def _translate(search: Search, lines: Input, output: Output, arguments: Namespace) -> int:
+    """Returns how many lines were left blank because they are too long."""
+    from transformer.translator import WINDOW, WINDOW_CHARACTERS
+
     first = skipped = 0
     for window in lines.windows(WINDOW, WINDOW_CHARACTERS):
-        translations = translator.translate(
-            window,
-            beam_size=arguments.beam_size,
-            length_penalty=arguments.length_penalty,
-            n_best=arguments.n_best,
-            batch_tokens=arguments.batch_tokens,
-            sampler=sampler,
-            long=arguments.long,
-            first_line=first,
-        )
+        output.obey()
         shown = []
-        for number, translation in enumerate(translations, first):
+        for number, translation in enumerate(search(window, first_line=first), first):
             if number in lines.too_long:
                 translation = replace(translation, flags=("skipped",))
             skipped += "skipped" in translation.flags
@@ -163,14 +165,10 @@ def _add_search(parser: Parser) -> None:
 def _add_sampling(parser: Parser) -> None:
     sampling = parser.add_argument_group("sampling", "Draw translations at random instead of searching the best.")
     sampling.add_argument("--sample", action="store_true", help="sample; --n-best draws of a line, best first")
-    sampling.add_argument("--temperature", type=float, default=1.0, help="below 1: closer to greedy (default: 1)")
-    sampling.add_argument("--top-k", type=int, default=0, help="only the k most probable tokens; 0: all (default: 0)")
-    sampling.add_argument(
-        "--top-p", type=float, default=1.0, help="only the fewest tokens that hold this probability (default: 1)"
-    )
-    sampling.add_argument(
-        "--seed", type=int, default=1, help="with the number of the line it fixes each draw (default: 1)"
-    )
+    sampling.add_argument("--temperature", type=float, help="below 1: closer to greedy (default: 1)")
+    sampling.add_argument("--top-k", type=int, help="only the k most probable tokens; 0: all (default: 0)")
+    sampling.add_argument("--top-p", type=float, help="only the fewest tokens that hold this probability (default: 1)")
+    sampling.add_argument("--seed", type=int, help="with the number of the line it fixes each draw (default: 1)")
 
 
 def _check(arguments: Namespace) -> None:
@@ -180,7 +178,7 @@ def _check(arguments: Namespace) -> None:
         "length_penalty": (0, 10),
         "n_best": (1, 1024),
         "batch_tokens": (1, 1 << 24),
-        "temperature": (1e-6, 1e6),
+        "temperature": (1e-6, 1_000_000),
         "top_k": (0, 1 << 31),
         "top_p": (1e-9, 1),
         "seed": (0, (1 << 31) - 1),
@@ -189,10 +187,10 @@ def _check(arguments: Namespace) -> None:
     for name, (least, most) in bounds.items():
         value = getattr(arguments, name)
         if value is not None and not least <= value <= most:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be from {least:g} to {most:g}")
-    if not arguments.sample and (arguments.temperature, arguments.top_k, arguments.top_p) != (1.0, 0, 1.0):
-        raise UsageError("--temperature, --top-k and --top-p go with --sample")
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")
+    if not arguments.sample and any(getattr(arguments, name) is not None for name in SAMPLING):
+        raise UsageError("--temperature, --top-k, --top-p and --seed go with --sample")
     for name in ("input", "output"):
         if not getattr(arguments, name):
             raise UsageError(f"--{name}: the name of the file is empty; use - for std{name[:-3]}")
-    refuse_overwriting(arguments.output, arguments.input)
+    refuse_overwriting(arguments.output, arguments.input, model=arguments.model)

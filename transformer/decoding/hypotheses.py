@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from transformer.errors import UsageError
 
 
 class Cache(Protocol):
@@ -38,13 +41,25 @@ class Hypotheses:
 
     tokens: Array  # int32 [B, K, L], the end symbol included
     lengths: Array  # int32 [B, K], the end symbol counted
-    log_probabilities: Array  # float32 [B, K], natural logarithm, of the whole sequence
+    log_probabilities: Array  # float32 [B, K], natural logarithm, of the whole sequence; an end that is forced counts 0
     scores: Array  # float32 [B, K]; -inf where nothing was found
 
 
 def score(log_probability: Array, length: Array, length_penalty: Array) -> Array:
-    """log-probability / length ^ alpha, the end symbol counted, as Marian, CTranslate2 and Hugging Face have it."""
+    """log-probability / length ^ alpha, the end symbol counted, as Marian, CTranslate2 and Hugging Face have it.
+
+    Of a hypothesis that was cut at its limit the length counts the end that was forced there, and the log-probability
+    does not: it is 0 for that end, as in Hugging Face and CTranslate2.
+    """
     return log_probability / length.astype(jnp.float32) ** length_penalty
+
+
+def check_bounds(name: str, value: float, least: float, most: float) -> None:
+    """Raises UsageError for what is no number from `least` to `most`, or no whole one where those are whole."""
+    kind = Integral if isinstance(least, int) else Real
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+        whole = "a whole number " if kind is Integral else ""
+        raise UsageError(f"{name} = {value!r:.60}: must be {whole}from {least} to {most}")
 
 
 def next_log_probabilities(

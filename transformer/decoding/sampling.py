@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.decoding.hypotheses import AnyCache, Hypotheses, Step, Symbols, next_log_probabilities, score
+from transformer.decoding.hypotheses import (
+    AnyCache,
+    Hypotheses,
+    Step,
+    Symbols,
+    check_bounds,
+    next_log_probabilities,
+    score,
+)
 
 # log-probabilities [B, K, V], position int [] -> the chosen tokens int [B, K]
 Choose = Callable[[Array, Array], Array]
@@ -21,12 +29,30 @@ def most_probable(log_probabilities_BKV: Array, position: Array) -> Array:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draw translations instead of searching for the best: see `Sampling`."""
+    """Draw translations instead of searching for the best: see `Sampling`. Raises UsageError."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_bounds("temperature", self.temperature, 1e-6, 1e6)
+        check_bounds("top_k", self.top_k, 0, 1 << 31)
+        check_bounds("top_p", self.top_p, 1e-9, 1.0)
+        check_bounds("seed", self.seed, 0, (1 << 31) - 1)
+
+    def sampling(self, seed: Array, numbers_B: Array, places_B: Array) -> "Sampling":
+        """For sentences that are parts of lines, by the numbers of the lines and the places of the parts in them.
+
+        A line's first part has the key of the line, and the others one each: equal parts are drawn apart.
+        """
+
+        def key(number: Array, place: Array) -> Array:
+            of_line = jax.random.fold_in(jax.random.key(seed), number)
+            return jnp.where(place == 0, of_line, jax.random.fold_in(of_line, place))
+
+        return Sampling(jax.vmap(key)(numbers_B, places_B), self.temperature, self.top_k, self.top_p)
 
 
 @dataclass(frozen=True)
