@@ -1,6 +1,7 @@
 """Runs so small that a test can make one, in this process or in one of its own."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from transformer import config_file
 from transformer.config import Config
@@ -89,6 +92,24 @@ def files_of_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def flushes_and_names(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """To be filled: the files that are flushed to the disk, and what `os.NAME` renames, in their order."""
+    done: list[str] = []
+    fsync, rename = os.fsync, getattr(os, name)
+
+    def flushed(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def renamed(source: Path, place: Path) -> None:
+        done.append(f"{source.name} -> {place.name}")
+        rename(source, place)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, name, renamed)
+    return done
 
 
 def metrics(run_dir: Path) -> list[dict[str, float]]:

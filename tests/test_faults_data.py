@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 from pyarrow import parquet
+from runs import flushes_and_names
 
 from transformer import checksums
 from transformer.commands.main import run
@@ -408,19 +409,7 @@ def test_t09_what_was_prepared_is_on_the_disk_before_its_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the name of the manifest is what comes last: what has no manifest is not taken for whole."""
-    done: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def flushed(descriptor: int) -> None:
-        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
-        fsync(descriptor)
-
-    def renamed(source: Path, place: Path) -> None:
-        done.append(f"{source.name} -> {place.name}")
-        replace(source, place)
-
-    monkeypatch.setattr(os, "fsync", flushed)
-    monkeypatch.setattr(os, "replace", renamed)
+    done = flushes_and_names(monkeypatch, "replace")
     manifest.begin(tmp_path / "ids")
     (tmp_path / "ids" / "source.ids").write_bytes(b"1234")
     manifest.finish(tmp_path / "ids", "digest")

@@ -3,7 +3,6 @@
 import getpass
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from runs import small
+from runs import flushes_and_names, small
 from safetensors.numpy import load_file, save_file
 
 from transformer import model_dir
@@ -195,19 +194,7 @@ def test_t06_what_a_killed_process_left_is_ours(directory: Path, translator: Tra
 def test_a_model_is_on_the_disk_before_it_has_its_place(
     directory: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
-    fsync, rename = os.fsync, os.rename
-
-    def flushed(descriptor: int) -> None:
-        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
-        fsync(descriptor)
-
-    def renamed(source: Path, place: Path) -> None:
-        done.append(f"{source.name} -> {place.name}")
-        rename(source, place)
-
-    monkeypatch.setattr(os, "fsync", flushed)
-    monkeypatch.setattr(os, "rename", renamed)
+    done = flushes_and_names(monkeypatch, "rename")
     save_model(directory, translator.model, translator.tokenizers, translator.card)
     files = ["config.json", "model.safetensors", "tokenizer.spm", "manifest.json"]
     assert done == [*files, "model.new", "model -> model.old", "model.new -> model"]

@@ -174,7 +174,7 @@ def test_each_protocol_with_a_dictionary_of_any_kind(path: Path, protocol: int, 
     """An OrderedDict has attributes of modules beside it: they are left out."""
     plain = {str(at): tensor(np.arange(at + 1) / 7, str(at)) for at in range(300)}  # so many: LONG_BINPUT, LONG_BINGET
     ordered = OrderedDict(plain)
-    ordered._metadata = OrderedDict({"": {"version": 1}, "encoder": {"version": 1 << 70}})  # type: ignore[attr-defined]
+    vars(ordered)["_metadata"] = OrderedDict({"": {"version": 1}, "encoder": {"version": 1 << 70}})
     for state in (plain, ordered, {name: Parameter(value) for name, value in plain.items()}):
         found = read_state_dict(save(path, state, legacy=legacy, protocol=protocol))
         assert list(found) == list(plain)

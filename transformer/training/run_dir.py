@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from transformer import config_file
+from transformer.checksums import to_disk
 from transformer.config import Config, Mesh
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
@@ -116,10 +117,8 @@ def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
         ("data/corpora.json", json.dumps(digests, indent=1)),
     ):
         unfinished = config.directory / f"{name}.unfinished"
-        with unfinished.open("w", encoding="utf8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # so that no crash of the machine leaves the name alone
+        unfinished.write_text(content, encoding="utf8")
+        to_disk(unfinished)  # so that no crash of the machine leaves the name alone
         os.replace(unfinished, config.directory / name)
 
 
