@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from transformer import config_file
+from transformer.checksums import sealed, unsealed
 from transformer.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ source = "en"
 target = "de"
 train = ["builtin:clauses:train:300"]
 valid = ["builtin:clauses:valid:20"]
-buckets = 2
+buckets = 1
 
 [tokenizer]
 vocab_size = 400
@@ -110,6 +111,22 @@ def flushes_and_names(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(os, name, renamed)
     return done
+
+
+def rewrite(checkpoint: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Another manifest for a checkpoint, sealed as a version of this package would."""
+    path = checkpoint / "manifest.json"
+    path.write_text(sealed(change(unsealed(path.read_text(encoding="utf8")))), encoding="utf8")
+
+
+def as_format_1(manifest: dict[str, Any], measure: str) -> dict[str, Any]:
+    """A manifest as versions before format 2 wrote it: numbers of an update and axes of the mesh in an order."""
+    progress = dict(manifest["progress"])
+    del progress["pending"], progress["pending_seconds"]
+    progress |= {"measure": measure, "untold": [[6.0, 7.0, 8.0, 0.5, 0.1, 0.0]], "untold_seconds": 0.7}
+    tokenizers = {name: content for name, content in manifest["origin"].items() if name == "tokenizers"}
+    environment = {**manifest["environment"], "mesh": [-1, 2, 1], **tokenizers}
+    return {"step": manifest["step"], "progress": progress, "environment": environment, "files": manifest["files"]}
 
 
 def metrics(run_dir: Path) -> list[dict[str, float]]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from random_models import random_translator
 
+from random_models import random_translator
 from transformer.data.corpus import Pair
 from transformer.data.tokenizer import Tokenizers
 from transformer.interop.agreement import Agreement, agreement
@@ -58,7 +58,7 @@ def test_what_is_the_same_is_found_so(ours: Translator) -> None:
     peer = Itself(ours, LINES)
     found = agreement(ours, peer, LINES)
     assert found.sentences == len(LINES) and found.same == {1: len(LINES), 4: len(LINES)}
-    assert found.tokens >= len(LINES) and found.difference == 0 and found.is_close
+    assert found.tokens >= len(LINES) and found.difference == 0 and not found.fault(exact=True)
     longest = max(map(len, peer.lines))
     assert peer.most == limit(longest, ours.card.decode, ours.card.model)
 
@@ -66,7 +66,8 @@ def test_what_is_the_same_is_found_so(ours: Translator) -> None:
 @pytest.mark.parametrize("error", [0.001, -0.5, float("nan")])
 def test_what_differs_is_counted(ours: Translator, error: float) -> None:
     found = agreement(ours, Itself(ours, LINES, error, differs=True), LINES)
-    assert found.same == {1: len(LINES) - 1, 4: len(LINES) - 1} and not found.is_close
+    assert found.same == {1: len(LINES) - 1, 4: len(LINES) - 1}
+    assert "log-probability" in found.fault(exact=True)
     np.testing.assert_allclose(found.difference, abs(error), rtol=1e-4)
 
 
@@ -76,7 +77,7 @@ def test_lines_that_programs_treat_in_their_own_ways_are_left_out(ours: Translat
     assert agreement(ours, peer, lines).sentences == len(LINES)
     assert peer.asked == [LINES] * 3
     nothing = agreement(ours, Itself(ours, []), ["", " "])
-    assert nothing == ("Itself", 0, {1: 0, 4: 0}, 0, 0.0) and not nothing.is_close
+    assert nothing == ("Itself", 0, {1: 0, 4: 0}, 0, 0.0) and not nothing.fault(exact=True)
 
 
 def test_translations_that_are_cut_are_scored_alone(tokenizers: Tokenizers) -> None:
@@ -100,3 +101,23 @@ def test_it_is_told_in_a_line() -> None:
         "checked against Peer 1.0: 3 of 3 translations equal greedily, 2 of 3 translations equal with a beam of 4;"
         " log-probabilities of 17 tokens within 2.3e-06"
     )
+
+
+@pytest.mark.parametrize(
+    ("equal", "difference", "exact", "fault"),
+    [
+        (100, 1e-4, True, ""),
+        (95, 0.0, True, ""),
+        (94, 0.0, True, "94 of 100 translations"),
+        (100, 1.1e-4, True, "log-probability"),
+        (100, float("nan"), True, "log-probability"),
+        (94, 3.0, False, ""),
+        (50, 3.0, False, ""),
+        (49, 0.0, False, "49 of 100 translations"),
+    ],
+)
+def test_what_is_a_fault(equal: int, difference: float, exact: bool, fault: str) -> None:
+    """In one of the two searches: of rounded weights, that less than half is equal."""
+    for same in ({1: 100, 5: equal}, {1: equal, 5: 100}):
+        found = Agreement("Peer", 100, same, 900, difference).fault(exact=exact)
+        assert fault in found and bool(fault) == bool(found)

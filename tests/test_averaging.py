@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 from orbax.checkpoint import v1 as orbax
-from runs import small
 from safetensors.numpy import load_file
 
+from runs import small
 from transformer.commands import main as door
 from transformer.config import Train
 from transformer.errors import UsageError

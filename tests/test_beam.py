@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
-from toys import CODES, Toy, extended, toy_step
 
+from toys import CODES, Toy, extended, toy_step
 from transformer.decoding.beam import Stop, beam_search, when_certain, when_full, when_unlikely
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 

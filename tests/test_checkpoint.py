@@ -4,21 +4,24 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
 from orbax.checkpoint import v1 as orbax
-from runs import files_of_at_most
 
+from runs import as_format_1, files_of_at_most, rewrite
 from transformer.errors import SystemProblem, UsageError
-from transformer.training.checkpoint import Checkpoint, Checkpoints, Progress, _read, recover
+from transformer.training.checkpoint import FORMAT, Checkpoint, Checkpoints, Progress, _read, recover
 
 State = dict[str, Array]
-ENVIRONMENT = {"jax": "0"}
+ENVIRONMENT, ORIGIN = {"jax": "0"}, {"tokenizers": "1"}
 
 
 def state(step: int) -> State:
@@ -26,11 +29,13 @@ def state(step: int) -> State:
 
 
 def progress(step: int, best: int = 1) -> Progress:
-    return Progress(best=0.5, best_step=best, validated=step, untold=[[0.1, step / 3]], untold_seconds=0.7)
+    return Progress(
+        best=0.5, best_step=best, validated=step, pending=[{"kl": 0.1, "nll": step / 3}], pending_seconds=0.7
+    )
 
 
 def save(checkpoints: Checkpoints, step: int, best: int = 1) -> None:
-    checkpoints.save(step, state(step), progress(step, best), ENVIRONMENT)
+    checkpoints.save(step, state(step), progress(step, best), ENVIRONMENT, ORIGIN)
 
 
 def restored(directory: Path) -> int:
@@ -40,7 +45,7 @@ def restored(directory: Path) -> int:
     values, checkpoint = found
     jax.tree.map(np.testing.assert_array_equal, values, state(checkpoint.step))
     assert checkpoint.progress == progress(checkpoint.step)
-    assert checkpoint.environment == ENVIRONMENT
+    assert (checkpoint.environment, checkpoint.origin) == (ENVIRONMENT, ORIGIN)
     return checkpoint.step
 
 
@@ -224,3 +229,65 @@ def test_what_it_says_of_itself(saved: Path) -> None:
     present = {path.relative_to(saved / "4").as_posix() for path in (saved / "4").rglob("*") if path.is_file()}
     assert set(manifest["files"]) == present - {"manifest.json"}
     assert manifest["step"] == 4
+
+
+# Formats: what another version has written
+
+
+def test_format_1_is_read_by_names(copy: Path) -> None:
+    rewrite(copy / "4", lambda manifest: as_format_1(manifest, ""))
+    found = _read(copy / "4", 4)
+    assert isinstance(found, Checkpoint), found
+    metrics = {"kl": 6.0, "nll": 7.0, "tokens": 8.0, "gradient_norm": 0.5, "learning_rate": 0.1, "skipped": 0.0}
+    assert found.progress == replace(progress(4), measure="", pending=[metrics])
+    assert found.environment == {**ENVIRONMENT, "mesh": {"data": -1, "fsdp": 2, "tensor": 1}}
+    assert (found.origin, found.format) == ({"tokenizers": "1"}, 1)
+    assert Checkpoints(copy, 2).restore(state(0))
+
+
+@pytest.mark.parametrize("change", ["added", "missing", "reordered"])
+def test_fields_of_other_versions_harm_nothing(copy: Path, change: str) -> None:
+    def changed(manifest: dict[str, Any]) -> dict[str, Any]:
+        fields: dict[str, Any] = manifest["progress"]
+        if change == "added":
+            fields = {"of_later": [1, 2], **fields, "too": None}
+        elif change == "missing":
+            fields = {name: value for name, value in fields.items() if name not in ("without_better", "pending")}
+        else:
+            fields = dict(reversed(fields.items()))
+        return {**dict(reversed(manifest.items())), "progress": fields, "also": 7}
+
+    rewrite(copy / "4", changed)
+    found = Checkpoints(copy, 2).restore(state(0))
+    assert found is not None and found[1].step == 4
+    expected = replace(progress(4), pending=[]) if change == "missing" else progress(4)
+    assert found[1].progress == expected
+
+
+def test_a_newer_format_is_named_and_neither_damaged_nor_passed_over(copy: Path) -> None:
+    rewrite(copy / "4", lambda manifest: {**manifest, "format": FORMAT + 1, "version": "7.8"})
+    fault = rf"4/manifest\.json: checkpoint format {FORMAT + 1}, this version reads up to {FORMAT}; .* 7\.8"
+    with pytest.raises(UsageError, match=fault):
+        Checkpoints(copy, 2).restore(state(0))
+    assert Checkpoints(copy, 2).steps == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("other", "fault"),
+    [
+        ({"a": (7, 11)}, "has an array b, which this run does not have"),
+        ({"a": (7, 11), "b": (13,), "c": (2,)}, "lacks the array c"),
+        ({"a": (7, 12), "b": (13,)}, "has the array a with the shape"),
+    ],
+)
+def test_a_state_with_other_arrays_is_refused_by_their_names(
+    copy: Path, other: dict[str, tuple[int, ...]], fault: str
+) -> None:
+    with pytest.raises(UsageError, match=fault):
+        Checkpoints(copy, 2).restore({name: jnp.zeros(shape) for name, shape in other.items()})
+
+
+@pytest.mark.parametrize("written", [True, "2", 0, None, 1.5, -1])
+def test_a_format_that_is_none_is_damage(copy: Path, written: object) -> None:
+    rewrite(copy / "4", lambda manifest: {**manifest, "format": written})
+    assert restored(copy) == 3

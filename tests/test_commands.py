@@ -19,14 +19,14 @@ from transformer.commands import main as door
 from transformer.model_dir import load_model
 
 ROOT = Path(__file__).parents[1]
-SMALL = """
+# Corpus, model and optimizer are those of runs.SMALL, so that all small runs share the program of an update.
+CONFIG = """
 run_dir = "{run}"
 [data]
 source = "en"
 target = "de"
-train = ["builtin:clauses:train:200"]
+train = ["builtin:clauses:train:300"]
 valid = ["builtin:clauses:valid:20"]
-max_length = 128
 buckets = 1
 [tokenizer]
 vocab_size = 400
@@ -36,10 +36,12 @@ d_ff = 32
 num_heads = 2
 encoder_layers = 1
 decoder_layers = 1
+dropout = 0.1
 [train]
 steps = 4
 batch_tokens = 512
-warmup_steps = 2
+learning_rate = 1e-2
+warmup_steps = 10
 log_every = 1
 eval_every = 2
 save_every = 2
@@ -69,7 +71,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four updates."""
     run = tmp_path_factory.mktemp("runs") / "small"
     config = run.parent / "small.toml"
-    config.write_text(SMALL.format(run=run), encoding="utf8")
+    config.write_text(CONFIG.format(run=run), encoding="utf8")
     assert door.main(["train", str(config)]) == 0
     return run
 
@@ -224,7 +226,7 @@ def test_wrong_use_of_translate(call: Caller, run_dir: Path, tmp_path: Path) -> 
 
 def test_wrong_use_of_train_and_prepare(call: Caller, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text(SMALL.format(run=tmp_path / "run"), encoding="utf8")
+    config.write_text(CONFIG.format(run=tmp_path / "run"), encoding="utf8")
     for name in ("train", "prepare"):
         assert "none.toml: no such config file" in call.fails(2, name, tmp_path / "none.toml")
         assert "did you mean --train.steps?" in call.fails(2, name, config, "--train.stepz", 3)
@@ -234,13 +236,13 @@ def test_wrong_use_of_train_and_prepare(call: Caller, tmp_path: Path) -> None:
         assert f"{tmp_path / 'x'}.en: no such file" in call.fails(3, name, config, "--data.train", tmp_path / "x")
     config.write_text("run_dir = ", encoding="utf8")
     assert "run.toml: not valid TOML" in call.fails(2, "train", config)
-    config.write_text(SMALL.format(run="r") + "beamsize = 2\n", encoding="utf8")
+    config.write_text(CONFIG.format(run="r") + "beamsize = 2\n", encoding="utf8")
     assert "unknown key decode.beamsize; did you mean decode.beam_size?" in call.fails(2, "train", config)
 
 
 def test_an_unequal_corpus_is_told_with_both_counts(call: Caller, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text(SMALL.format(run=tmp_path / "run"), encoding="utf8")
+    config.write_text(CONFIG.format(run=tmp_path / "run"), encoding="utf8")
     (tmp_path / "x.en").write_text("a\nb\n")
     (tmp_path / "x.de").write_text("a\nb\nc\n")
     text = call.fails(3, "train", config, "--data.train", tmp_path / "x")
@@ -249,7 +251,7 @@ def test_an_unequal_corpus_is_told_with_both_counts(call: Caller, tmp_path: Path
 
 def test_a_run_directory_that_cannot_be(call: Caller, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text(SMALL.format(run=tmp_path / "run.toml" / "run"), encoding="utf8")
+    config.write_text(CONFIG.format(run=tmp_path / "run.toml" / "run"), encoding="utf8")
     for name in ("train", "prepare"):
         assert str(tmp_path / "run.toml") in call.fails(2, name, config)
 
@@ -391,7 +393,7 @@ def test_evaluate_needs_a_stdout(pairs: tuple[Path, Path], monkeypatch: pytest.M
 def test_prepare_reports_the_corpus(call: Caller, run_dir: Path, tmp_path: Path) -> None:
     result = call("prepare", run_dir / "config.toml", "--run-dir", tmp_path / "run")
     assert result.code == 0
-    assert b"200 pairs" in result.out and b"the first pair in pieces" in result.out
+    assert b"300 pairs" in result.out and b"the first pair in pieces" in result.out
     assert (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.spm").exists()
     assert not (tmp_path / "run" / "model").exists()
 

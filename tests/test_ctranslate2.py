@@ -12,9 +12,9 @@ from unittest.mock import Mock
 import ctranslate2
 import numpy as np
 import pytest
+
 from numpy_marian import TAGS, change_json, change_tensors, write_folder
 from random_models import random_translator
-
 from transformer.commands import main as door
 from transformer.commands.export import QUANTIZATIONS
 from transformer.config import Tokenizer as Settings
@@ -25,7 +25,7 @@ from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
 from transformer.data.vocabulary import Vocabulary
 from transformer.interop.agreement import agreement
-from transformer.interop.ctranslate2 import CTranslate2, export
+from transformer.interop.ctranslate2 import CTranslate2, exporter
 from transformer.model.parameters import named
 from transformer.model_dir import save_model
 from transformer.scoring import score
@@ -63,7 +63,7 @@ def ours(request: pytest.FixtureRequest, tokenizers: Tokenizers) -> Translator:
 @pytest.fixture(scope="module")
 def exported(ours: Translator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ctranslate2") / "model"
-    export(path, ours.model, ours.tokenizers, ours.card)
+    exporter(ours.model, ours.tokenizers, ours.card)(path)
     return path
 
 
@@ -110,13 +110,13 @@ def test_translations_are_the_same(ours: Translator, exported: Path) -> None:
 
 def test_the_check_of_the_command_finds_them_the_same(ours: Translator, exported: Path) -> None:
     found = agreement(ours, CTranslate2(exported, ours.tokenizers, ours.card), LINES)
-    assert found.is_close and found.tokens >= len(LINES)
+    assert not found.fault(exact=True) and found.tokens >= len(LINES)
     assert found.same == {1: found.sentences, 4: found.sentences}
 
 
 def test_two_vocabularies_travel(separate: Tokenizers, tmp_path: Path) -> None:
     ours = random_translator(separate, **SHAPES[2])
-    export(tmp_path / "out", ours.model, separate, ours.card)
+    exporter(ours.model, separate, ours.card)(tmp_path / "out")
     test_log_probabilities_of_tokens_are_the_same(ours, tmp_path / "out")
     test_the_vocabulary_travels(ours, tmp_path / "out")
 
@@ -136,13 +136,13 @@ def test_the_vocabulary_travels(ours: Translator, exported: Path) -> None:
 def test_a_wrong_number_is_seen(tokenizers: Tokenizers, tmp_path: Path) -> None:
     """The bound is tight enough for a weight that is off by a hundredth."""
     ours = random_translator(tokenizers, **SHAPES[0])
-    export(tmp_path / "out", ours.model, ours.tokenizers, ours.card)
+    exporter(ours.model, ours.tokenizers, ours.card)(tmp_path / "out")
     kernel = ours.model.encoder.self_attention.value.kernel
     values = np.array(kernel[...])
     values[0, 0, 0] += 0.01
     kernel[...] = values
     found = agreement(ours, CTranslate2(tmp_path / "out", tokenizers, ours.card), LINES)
-    assert found.difference > 1e-4 and not found.is_close
+    assert found.difference > 1e-4 and "log-probability" in found.fault(exact=True)
 
 
 # What stands beside it
@@ -175,7 +175,7 @@ def test_the_note_runs_as_it_stands(
 def test_no_translation_is_asked_to_be_longer_than_there_are_positions(tokenizers: Tokenizers, tmp_path: Path) -> None:
     settings = {"positions": "learned", "max_positions": 31}
     ours = random_translator(tokenizers, **settings)
-    export(tmp_path / "out", ours.model, tokenizers, ours.card)
+    exporter(ours.model, tokenizers, ours.card)(tmp_path / "out")
     assert "max_decoding_length=31," in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -202,10 +202,11 @@ def test_tags_and_a_vocabulary_of_its_own(
     of_opus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, out = Translator.load(of_opus), tmp_path / "out"
-    export(out, ours.model, ours.tokenizers, ours.card)
+    exporter(ours.model, ours.tokenizers, ours.card)(out)
     lines = [f">>deu<<{LINES[0]}", *(f">>fra<< {line}" for line in LINES), *LINES[:4], ">> quoted", ">>fra<< ☃ <pad>"]
     found = agreement(ours, CTranslate2(out, ours.tokenizers, ours.card), lines)
-    assert found.is_close and found.same == {1: found.sentences, 4: found.sentences} and found.sentences > 10
+    assert not found.fault(exact=True)
+    assert found.same == {1: found.sentences, 4: found.sentences} and found.sentences > 10
     printed, names = run_note(out, monkeypatch, capsys)
     texts = names["translate"](lines)
     assert printed == f"{names['translate']([f'{TAGS[0]} A line.'])[0]}\n"
@@ -234,7 +235,7 @@ def test_a_tag_of_strangers_is_no_program(tokenizers: Tokenizers, tmp_path: Path
         vocabulary=Vocabulary(pieces=tuple(pieces), pad=0, start=1, end=2, unknown=3, never=(0, 1)),
     )
     card = ours.card.model_copy(update={"source": "en\n```python\nraise"})
-    export(tmp_path / "out", ours.model, Tokenizers(own, own), card)
+    exporter(ours.model, Tokenizers(own, own), card)(tmp_path / "out")
     (block,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text("utf8"), re.DOTALL)
     (said,) = re.findall(r"^for line in translate\(\[(.*)\]\):$", block, re.MULTILINE)
     assert json.loads(said) == f"{tag} A line."
@@ -247,15 +248,16 @@ def test_a_tag_of_strangers_is_no_program(tokenizers: Tokenizers, tmp_path: Path
 def test_each_precision_loads_and_translates(tokenizers: Tokenizers, tmp_path: Path, quantization: str) -> None:
     ours = random_translator(tokenizers, **SHAPES[0])
     before = {name: np.array(values) for name, values in named(ours.model).items()}
-    export(tmp_path / "out", ours.model, tokenizers, ours.card, quantization)
+    exporter(ours.model, tokenizers, ours.card, quantization)(tmp_path / "out")
     for name, values in named(ours.model).items():
         np.testing.assert_array_equal(values, before[name])
     numbers = sum(values.size for values in before.values()) + 1024 * 16  # and the positions
     size = (tmp_path / "out" / "model.bin").stat().st_size
     assert (size > 3.5 * numbers) == (quantization == "float32")
     found = agreement(ours, CTranslate2(tmp_path / "out", tokenizers, ours.card), LINES)
-    bound = {"float32": 1e-5, "float16": 0.02, "int16": 0.02}.get(quantization, 0.6)
-    assert bound / 200 < found.difference < bound or (quantization == "float32" and found.difference < bound)
+    # Where the processor has nothing better, CTranslate2 computes integers of 16 bits with 8, and those saturate.
+    bound = {"float32": 1e-5, "float16": 0.02}.get(quantization, 2.0)
+    assert found.difference < bound and (found.difference > 1e-4) == (quantization != "float32")
 
 
 # The command
@@ -302,10 +304,10 @@ def test_it_is_written_checked_and_told(model: Path, tmp_path: Path, caplog: pyt
     assert len(told) == 4 and sorted(os.listdir(tmp_path)) == ["deep", "lines", "model", "out"]
 
 
-def test_nothing_compared_is_no_warning(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_compared_is_reported(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "lines").write_text("\n \n")
     assert door.main(command(model, tmp_path / "out")) == 0
-    assert "log-probabilities of 0 tokens" in caplog.text and "warning" not in caplog.text
+    assert "log-probabilities of 0 tokens" in caplog.text and "none of the 2 lines" in caplog.text
 
 
 def test_refusals_come_before_anything_is_written(

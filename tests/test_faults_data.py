@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow
 import pytest
 from pyarrow import parquet
-from runs import flushes_and_names
 
+from runs import flushes_and_names
 from transformer import checksums
 from transformer.commands.main import run
 from transformer.config import Config, Data
@@ -113,7 +113,7 @@ def test_t12_a_corpus_that_loses_more_than_the_setting_allows_is_refused(
     assert fails(capsys, tmp_path, 3, *words) == (
         f"error: {name}: kept 179 of 200 pairs; left out: 15 empty source (lines 1, 2, 3, 4, 5, ...), 6 with NUL"
         " (lines 16, 17, 18, 19, 20, ...); that is 10.5%, more than data.max_left_out = 0.1:"
-        " mend the corpus, or raise the setting\n"
+        " fix the corpus, or raise the setting\n"
     )
     assert len(prepared(tmp_path, name, max_left_out=0.105).train) == 179
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memory import at_most
 from safetensors.numpy import load_file, save_file
 from sentencepiece import SentencePieceTrainer
 
+from memory import at_most
 from transformer.config import Tokenizer as Settings
 from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizers, load_tokenizers

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 import pytest
 from orbax.checkpoint import v1 as orbax
-from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
 from safetensors.numpy import load_file
 
+from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
 from transformer.data import tokenizer_training
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import Diverged, Interrupted, Preempted, SystemProblem, UsageError
@@ -31,7 +31,6 @@ from transformer.training.keeper import Keeper
 from transformer.training.loop import train
 
 SHORT = {
-    "data__buckets": 1,
     "train__steps": 12,
     "train__eval_every": 6,
     "train__save_every": 4,
@@ -309,7 +308,7 @@ def test_t05_with_a_damaged_checkpoint_the_run_ends_the_same(
 
 def test_t08_changed_settings_on_the_way(run: Path) -> None:
     stop_at(run, 5)
-    with pytest.raises(UsageError, match=r"train.steps: 12 -> 13\); set them back, go on with --allow-config-change"):
+    with pytest.raises(UsageError, match=r"train.steps: 12 -> 13\); set them back, resume with --allow-config-change"):
         go_on(run, train__steps=13)
     train(small(run, **SHORT | {"train__steps": 13}), allow_changes=True)
     assert [line["step"] for line in metrics(run) if "loss" in line] == [5, 10, 13]
@@ -327,11 +326,11 @@ def test_t09_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
         go_on(run, **changes)
     before = {path: path.read_bytes() for path in (run / "data").rglob("*") if path.is_file()}
     (tmp_path / "train.de").write_text("".join([lines[1], lines[0], *lines[2:]]))
-    with pytest.raises(UsageError, match=rf"{tmp_path}/train has changed since this run began"):
+    with pytest.raises(UsageError, match=rf"{tmp_path}/train has changed since this run started"):
         go_on(run, **changes)
     assert before == {path: path.read_bytes() for path in (run / "data").rglob("*") if path.is_file()}
     shutil.rmtree(run / "data")
-    with pytest.raises(UsageError, match="the checkpoint of step 4 is of other training corpora; put them back"):
+    with pytest.raises(UsageError, match="the checkpoint of step 4 belongs to other training corpora; put back"):
         go_on(run, **changes)
 
 
@@ -339,7 +338,7 @@ def test_t09_other_tokenizers_on_the_way(run: Path, monkeypatch: pytest.MonkeyPa
     stop_at(run, 5)
     identity = Tokenizer.identity.fget
     monkeypatch.setattr(Tokenizer, "identity", property(lambda self: identity(self) + b"another"))
-    with pytest.raises(UsageError, match="the checkpoint of step 4 is of other tokenizers; put them back as they were"):
+    with pytest.raises(UsageError, match="the checkpoint of step 4 belongs to other tokenizers; put back"):
         go_on(run)
 
 

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from memory import at_most
 
+from memory import at_most
 from transformer import translator as module
 from transformer.commands import main as door
 from transformer.commands.files import Input

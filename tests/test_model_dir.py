@@ -13,9 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from runs import flushes_and_names, small
 from safetensors.numpy import load_file, save_file
 
+from runs import flushes_and_names, small
 from transformer import model_dir
 from transformer.checksums import checksum
 from transformer.commands.main import run

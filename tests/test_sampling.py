@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
-from toys import CODES, Toy, extended, toy_step
 
+from toys import CODES, Toy, extended, toy_step
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 from transformer.decoding.sampling import Sampler, Sampling, generate, most_probable
 from transformer.errors import UsageError

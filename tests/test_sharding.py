@@ -35,10 +35,10 @@ from transformer.training.state import initial_state, make_update
 
 data, fsdp, tensor = map(int, sys.argv[2:])
 mesh = make_mesh(config.Mesh(data=data, fsdp=fsdp, tensor=tensor))
-make = lambda: initial_state(SETTINGS, 32, 32)
+make = lambda: initial_state(SETTINGS.model, SETTINGS.train, SETTINGS.seed, 32, 32)
 places = shardings(jax.eval_shape(make), mesh)
 state = jax.jit(make, out_shardings=places)()
-update = jax.jit(make_update(SETTINGS), out_shardings=(places, None))
+update = jax.jit(make_update(SETTINGS.train, SETTINGS.seed), out_shardings=(places, None))
 random = np.random.default_rng(0)
 for _ in range(3):
     ids = random.integers(4, 32, (16, 7), np.int32)
@@ -69,7 +69,8 @@ def test_every_parameter_has_a_place() -> None:
     for norm, positions, tied in (("pre", "sinusoidal", "all"), ("post", "learned", "none")):
         model = SETTINGS.model.model_copy(update={"norm": norm, "positions": positions, "tie_embeddings": tied})
         settings = SETTINGS.model_copy(update={"model": model})
-        places = named(shardings(jax.eval_shape(lambda settings=settings: initial_state(settings, 7, 11)), mesh))
+        shapes = jax.eval_shape(lambda one=settings: initial_state(one.model, one.train, one.seed, 7, 11))
+        places = named(shardings(shapes, mesh))
         assert places["step"].spec == PartitionSpec()
         assert places["model.encoder.self_attention.query.kernel"].spec == PartitionSpec(None, "fsdp", "tensor")
         assert places["average.encoder.feed_forward.down.kernel"].spec == PartitionSpec(None, "tensor", "fsdp")

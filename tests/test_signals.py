@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from runs import ROOT
 
+from runs import ROOT
 from transformer.errors import Interrupted, Preempted
 from transformer.training.signals import Abandoned, stop_on_signal
 

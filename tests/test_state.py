@@ -49,9 +49,13 @@ def assert_equal(one: object, other: object) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def initial(chosen: Config) -> TrainState:
+    return initial_state(chosen.model, chosen.train, chosen.seed, V, V)
+
+
 @cache
 def jitted(chosen: Config) -> Update:
-    return jax.jit(make_update(chosen))
+    return jax.jit(make_update(chosen.train, chosen.seed))
 
 
 def run(chosen: Config, state: TrainState, count: int) -> list[tuple[TrainState, Metrics]]:
@@ -66,13 +70,13 @@ def run(chosen: Config, state: TrainState, count: int) -> list[tuple[TrainState,
 @pytest.fixture(scope="module")
 def start() -> TrainState:
     """Before the first update, without dropout."""
-    return initial_state(settings(), V, V)
+    return initial(settings())
 
 
 def test_the_first_state_is_a_function_of_the_seed(start: TrainState) -> None:
-    assert_equal(initial_state(settings(), V, V), start)
+    assert_equal(initial(settings()), start)
     assert_equal(named(start.average), named(start.model))
-    other = initial_state(settings(seed=2, ema_decay=0), V, V)
+    other = initial(settings(seed=2, ema_decay=0))
     assert np.any(other.model.source_embedding.table[...] != start.model.source_embedding.table[...])
     assert other.average is None
 
@@ -103,9 +107,9 @@ def test_metrics_are_those_of_the_batch(start: TrainState) -> None:
 def test_runs_of_one_seed_are_equal_bit_for_bit() -> None:
     """And the average is that of NumPy."""
     chosen = settings(dropout=0.5, ema_decay=0.2)
-    first, again = (run(chosen, initial_state(chosen, V, V), 3) for _ in range(2))
+    first, again = (run(chosen, initial(chosen), 3) for _ in range(2))
     assert_equal(first, again)
-    average = named(initial_state(chosen, V, V).model)
+    average = named(initial(chosen).model)
     for number, (state, _) in enumerate(first):
         decay = min(0.2, (1 + number) / (10 + number))
         average = {name: decay * average[name] + (1 - decay) * new for name, new in named(state.model).items()}
@@ -115,7 +119,7 @@ def test_runs_of_one_seed_are_equal_bit_for_bit() -> None:
 
 def test_dropout_follows_from_the_seed_and_the_step() -> None:
     chosen = settings(dropout=0.5)
-    update, state = jitted(chosen), initial_state(chosen, V, V)
+    update, state = jitted(chosen), initial(chosen)
     one, later = (update(replace(state, step=jnp.asarray(step, jnp.int32)), batch())[1] for step in (0, 1))
     other = jitted(settings(seed=2, dropout=0.5))(state, batch())[1]
     assert one.losses.kl != later.losses.kl

@@ -21,8 +21,8 @@ from unittest.mock import patch
 import ml_dtypes
 import numpy as np
 import pytest
-from memory import at_most
 
+from memory import at_most
 from transformer.errors import UsageError
 from transformer.interop.torch_file import read_state_dict
 

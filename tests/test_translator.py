@@ -234,3 +234,14 @@ def test_lines_are_taken_as_they_come(translator: Translator) -> None:
         patch.setattr(module, "WINDOW", 2)
         next(translator.translate(lines()))
     assert len(read) == 2
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_jax_in_64_bits_translates_the_same(translator: Translator, beam_size: int) -> None:
+    """JAX_ENABLE_X64, without mixed integers, of which JAX warns."""
+    lines = ["Does she carry", "A dog"]
+    expected = list(translator.translate(lines, beam_size=beam_size))
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        found = list(translator.translate(lines, beam_size=beam_size))
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-4)

@@ -4,10 +4,11 @@ A config file says only what differs from here. Values come from the defaults, t
 (`--section.key VALUE`); all three go through the same checks, before anything is computed.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]  # so that a model of strangers cannot ask for any amount of memory
@@ -15,6 +16,18 @@ Depth = Annotated[int, Field(ge=1, le=1 << 10)]
 NonNegative = Annotated[int, Field(ge=0)]
 Updates = Annotated[int, Field(ge=0, le=1 << 30)]  # the optimizer counts them in 32 bits
 Rate = Annotated[float, Field(ge=0, lt=1)]
+FreeText = Annotated[str, Field(max_length=10_000)]  # limits the size of text in an untrusted model
+
+
+def expanded(path: str) -> str:
+    """The path with a leading `~` replaced by the home directory, as a shell does. Raises ValueError without one."""
+    full = os.path.expanduser(path)
+    if full.startswith("~"):
+        raise ValueError(f"{path!r}: there is no home directory {path.split('/')[0]}; write the path in full")
+    return full
+
+
+Place = Annotated[str, AfterValidator(expanded)]
 
 
 class Section(BaseModel):
@@ -28,11 +41,11 @@ class Data(Section):
     """language code of the source, and the suffix of its files"""
     target: str = ""
     """language code of the target, and the suffix of its files"""
-    train: tuple[str, ...] = ()
+    train: tuple[Place, ...] = ()
     """corpora: PREFIX (for PREFIX.en and PREFIX.de, .gz too), FILE.tsv, FILE.jsonl, FILE.parquet,
     hf:NAME[:CONFIG]:SPLIT, builtin:clauses"""
-    valid: tuple[str, ...] = ()
-    """corpora to validate on, named in the same way"""
+    valid: tuple[Place, ...] = ()
+    """corpora to validate on, named in the same way; several get a score each (see train.best_corpus)"""
     max_length: Annotated[int, Field(ge=2, le=1 << 20)] = 128
     """tokens a side, end of sentence included; longer pairs are left out, and counted"""
     max_ratio: Annotated[float, Field(ge=1)] = 9.0
@@ -48,7 +61,7 @@ class Data(Section):
 class Tokenizer(Section):
     """SentencePiece: trained on the corpus, or taken from files."""
 
-    models: tuple[str, ...] = ()
+    models: tuple[Place, ...] = ()
     """SentencePiece models to use as they are: one for both sides, or source and target; none: train"""
     kind: Literal["unigram", "bpe"] = "unigram"
     """the subword algorithm"""
@@ -116,7 +129,7 @@ class Model(Section):
 class Train(Section):
     """How the model learns."""
 
-    init_from: str = ""
+    init_from: Place = ""
     """model or run directory that gives the first weights, the tokenizer and what a config leaves out; "": none"""
     steps: Annotated[Updates, Field(ge=1)] = 100_000
     """optimizer updates"""
@@ -156,6 +169,9 @@ class Train(Section):
     """checkpoints kept beside the best one"""
     best_metric: Literal["bleu", "chrf", "nll"] = "bleu"
     """what decides on the best model"""
+    best_corpus: Place = "all"
+    """which corpus of data.valid decides on the best model: "all" (their sentences together), "mean" (the mean of their
+    scores), or one of them, written as in data.valid"""
     patience: NonNegative = 0
     """validations in a row without a better model after which training ends; 0: never"""
 
@@ -191,10 +207,27 @@ class Mesh(Section):
     """devices over which heads, hidden units and the vocabulary are split"""
 
 
+class About(Section):
+    """Free text about the model: kept in its config.json and in exports, never interpreted."""
+
+    name: FreeText = ""
+    """what the model is called"""
+    licence: FreeText = ""
+    """under which terms the model may be used"""
+    data: FreeText = ""
+    """what it was trained on, and the terms of that data"""
+
+    def lines(self) -> list[str]:
+        """The non-empty texts, each as one line: `Licence: ...`."""
+        said = {"Name": self.name, "Licence": self.licence, "Data": self.data}
+        plain = {key: "".join(sign if sign.isprintable() else " " for sign in text) for key, text in said.items()}
+        return [f"{key}: {' '.join(text.split())}" for key, text in plain.items() if text.strip()]
+
+
 class Config(Section):
     """A run, whole."""
 
-    run_dir: str = ""
+    run_dir: Place = ""
     """where the run leaves everything"""
     seed: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 1  # JAX drops what is above, without a word
     """of the parameters, the order of the data, and dropout"""
@@ -204,6 +237,7 @@ class Config(Section):
     train: Train = Train()
     decode: Decode = Decode()
     mesh: Mesh = Mesh()
+    about: About = About()
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
@@ -219,6 +253,11 @@ class Config(Section):
                 raise ValueError(f"{key}: missing; set it in the config or with --{key.replace('_', '-')}")
         if is_open:
             return self  # all is checked again once it is known (training/initial.py)
+        if train.best_corpus not in ("all", "mean", *data.valid):
+            known = ", ".join(("all", "mean", *data.valid))
+            raise ValueError(
+                f"train.best_corpus: {train.best_corpus!r} is not a corpus in data.valid; use one of {known}"
+            )
         if data.source == data.target:
             raise ValueError(f"data.target: is {data.target!r}, the source language too; name another")
         if model.positions == "learned" and data.max_length > model.max_positions:

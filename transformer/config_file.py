@@ -44,6 +44,14 @@ def sections() -> dict[str, str]:
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """The config in the TOML file at `path`, with dotted keys replaced. Raises UsageError in one line."""
+    return resolve(read(path, overrides), path)
+
+
+def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values that the TOML file at `path` and the dotted keys give, by section, before any default or check.
+
+    Raises UsageError for a file that is not valid TOML.
+    """
     shown = _shown(path)
     values = _read(path, shown)
     for key, value in (overrides or {}).items():
@@ -54,12 +62,31 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
             if not isinstance(place, dict):
                 raise UsageError(f"{shown}: {part} = {place!r}: is a section; write [{part}]")
         place[name] = value
+    return values
+
+
+def resolve(values: Mapping[str, Any], path: str | Path, recorded: Mapping[str, Any] | None = None) -> Config:
+    """The config of the values that were read from `path`; what they leave out is as `recorded`, or else the default.
+
+    Raises UsageError in one line.
+    """
+    shown = _shown(path)
+    values = merged(recorded or {}, values)
     for problem in _taken_for_something_else(values):
         raise UsageError(f"{shown}: {problem}")
     try:
         return Config.model_validate(values)
     except ValidationError as problem:
         raise UsageError(f"{shown}: {_explain(problem.errors()[0])}") from None
+
+
+def merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded settings, by section, with those that are given in their place."""
+    both = dict(recorded)
+    for name, value in given.items():
+        section = both.get(name)
+        both[name] = {**section, **value} if isinstance(section, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
 def _shown(path: str | Path) -> str:
@@ -96,13 +123,13 @@ def _taken_for_something_else(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{setting.key} = {value!r}: holds a NUL character; leave it out"
 
 
-def changed(section: AnySection, changes: Mapping[str, Any]) -> AnySection:
-    """The section with the changes that are not None. Raises UsageError where they are out of bounds."""
+def changed(section: AnySection, changes: Mapping[str, Any], name: str = "") -> AnySection:
+    """The section with the changes that are not None. Raises UsageError, with the section's name, for a wrong one."""
     given = {key: value for key, value in changes.items() if value is not None}
     try:
         return section.model_validate(section.model_dump() | given)
     except ValidationError as problem:
-        raise UsageError(_explain(problem.errors()[0])) from None
+        raise UsageError(f"{name}.{_explain(problem.errors()[0])}".removeprefix(".")) from None
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -119,7 +146,8 @@ def _explain(error: ErrorDetails) -> str:
         elsewhere = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
         return f"unknown key {key}{nearest(key, elsewhere) or nearest(key, known)}"
     if error["type"] == "value_error":
-        return error["msg"].removeprefix("Value error, ")
+        fault = error["msg"].removeprefix("Value error, ")
+        return f"{key} = {fault}" if key in (setting.key for setting in settings()) else fault
     if error["type"] == "model_type":
         return f"{key} = {error['input']!r}: is a section; write [{key}]"
     if error["type"] == "tuple_type":

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from transformer.checksums import checksum, checksums, to_disk
-from transformer.config import Decode, Model, Section, Size
+from transformer.config import About, Decode, Model, Section, Size
 from transformer.data.lines import one_line
 from transformer.data.manifest import check_ours
 from transformer.data.tokenizer import Tokenizers
@@ -65,8 +65,14 @@ class Card(Section):
     """tokens of the longest source it was trained on, end of sentence included"""
     model: Model
     decode: Decode
+    about: About = About()
+    """not written to the file if it is empty"""
     weights: Literal["float32", "float16", "bfloat16"] = "float32"
     """precision of the parameters in model.safetensors; once read, they are float32"""
+
+    def content(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return self.model_dump(mode="json", exclude={"about"} if self.about == About() else set())
 
 
 def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
@@ -79,12 +85,12 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, card
     new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
     clear_leftovers(directory)
     new.mkdir(parents=True)
-    _write_json(new / "config.json", card.model_dump(mode="json"))
+    _write_json(new / "config.json", card.content())
     save_file(tensors, new / "model.safetensors")
     (new / "model.safetensors").chmod((new / "config.json").stat().st_mode)  # safetensors lets its owner alone read it
     tokenizers.save(new)
     files = checksums(new, flush=True)
-    _write_json(new / "manifest.json", {"format": FORMAT, "version": _version(), "files": files})
+    _write_json(new / "manifest.json", {"format": FORMAT, "version": package_version(), "files": files})
     to_disk(new / "manifest.json")
     to_disk(new)
     if directory.exists():
@@ -119,7 +125,8 @@ def clear_leftovers(directory: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _version() -> str:
+def package_version() -> str:
+    """The version of this package, as manifests record it."""
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:  # used without being installed
@@ -142,20 +149,52 @@ def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
 
 
 def find_model(path: str | Path) -> Path:
-    """The model directory that a user means by a run directory or a model directory."""
+    """Finds the model directory for a path, which may be a run directory or a model directory. Raises UsageError."""
     path = Path(path)
     try:
-        for directory in (path / "model", path / "model.old", path):  # .old: while `save_model` exchanges them
+        for directory in (path / "model", path / "model.old"):  # .old: while `save_model` exchanges them
             if (directory / "manifest.json").is_file():
                 return directory
-        is_run = (path / "config.toml").is_file()
+        fault = _no_model(path)
     except OSError as problem:
         raise UsageError(
             f"{path}: cannot be read: {problem.strerror}; name a run or model directory that can"
         ) from None
-    if is_run:
-        raise UsageError(f"{path}: this run has no model yet; train it further (a validation writes RUN/model)")
-    raise UsageError(f"{path}: no model here; expected a run directory, or one with manifest.json and config.json")
+    if fault:
+        raise UsageError(f"{path}: {fault}")
+    return path
+
+
+def _no_model(path: Path) -> str:
+    """The reason why a place is not a model directory, and what to name instead; "" if it may be one."""
+    run = next((parent for parent in (*path.absolute().parents, *path.resolve().parents) if _is_run(parent)), None)
+    if (path / "config.toml").is_file():
+        return "this run has no model yet; train it further (a validation writes RUN/model)"
+    if (path / "manifest.json").is_file() and not _is_of_run(path / "manifest.json"):
+        return ""
+    if run is not None:
+        name = os.path.relpath(run)
+        average = f"; for a model of its checkpoints: python -m transformer average {name} OUT --last 1"
+        return f"is a part of the run {name}, not a model; name {name} for its best model{average}"
+    if (path / "config.json").is_file() and (path / "vocab.json").is_file():
+        return "is not a model of this package; to convert a Marian model of Hugging Face, use: import --from marian"
+    if (path / "model.bin").is_file():
+        return "is a model of CTranslate2; name the one that it was exported from"
+    return "no model here; expected a run directory, or one with manifest.json and config.json"
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.toml").is_file() and any((path / name).is_dir() for name in ("checkpoints", "model"))
+
+
+def _is_of_run(manifest: Path) -> bool:
+    """Whether a manifest is that of a checkpoint or of prepared data."""
+    try:
+        content = json.loads(manifest.read_bytes()) if manifest.stat().st_size <= MOST_BYTES_OF_HEADER else {}
+    except (ValueError, RecursionError):  # reported when it is read
+        content = {}
+    is_checkpoint = (manifest.parent / "state").is_dir()
+    return is_checkpoint or (isinstance(content, dict) and not content.keys().isdisjoint({"digest", "step"}))
 
 
 def _check_manifest(directory: Path) -> None:
@@ -170,7 +209,7 @@ def _check_manifest(directory: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         raise _faulty(path, f"not a manifest: {problem}") from None
     if version != FORMAT:
-        raise UsageError(f"{path}: model format {version}, this version reads {FORMAT}; {_which_version(manifest)}")
+        raise UsageError(f"{path}: model format {version}, this version reads {FORMAT}; {which_version(manifest)}")
     present = [name for name in MOST_BYTES if os.path.lexists(directory / name)]
     for name in ("config.json", "model.safetensors", *files, *present):
         file = directory / name
@@ -186,8 +225,8 @@ def _check_manifest(directory: Path) -> None:
             raise _faulty(file, "differs from manifest.json (size, sha256)")
 
 
-def _which_version(manifest: dict[str, Any]) -> str:
-    """What to install for a manifest of another format."""
+def which_version(manifest: dict[str, Any]) -> str:
+    """Advice which version to install to read a manifest of another format."""
     version = manifest.get("version")
     if isinstance(version, str) and re.fullmatch(r"\d[\w.+!-]{0,30}", version, re.ASCII):
         return f"it was written by {PACKAGE} {version}: install that version or a newer one"

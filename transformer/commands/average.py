@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, path
 from transformer.commands.model_output import free_place, write_model
 from transformer.errors import UsageError
 
@@ -17,8 +17,8 @@ def main(words: Sequence[str]) -> None:
         "Write a model whose weights are the mean of those of several checkpoints, often a better one than each of"
         " them. How many checkpoints a run keeps is its train.keep.",
     )
-    parser.add_argument("run", metavar="RUN", help="a run directory; it is only read")
-    parser.add_argument("output", metavar="OUT", help="the model directory to write; must not be there yet")
+    parser.add_argument("run", type=path, metavar="RUN", help="a run directory; it is only read")
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not be there yet")
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--last", type=int, metavar="N", help="the N newest checkpoints")
     choice.add_argument("--best", type=int, metavar="N", help="the N best ones by the run's train.best_metric")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, path
 from transformer.commands.model_output import free_place, write_model
 
 log = logging.getLogger(__name__)
@@ -15,8 +15,10 @@ def main(words: Sequence[str]) -> None:
         "Write a model again with its weights stored in another precision: float16 and bfloat16 take half the space"
         " on the disk. All of them are computed with as float32.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a model directory, or a run directory for its best model")
-    parser.add_argument("output", metavar="OUT", help="the model directory to write; must not be there yet")
+    parser.add_argument(
+        "model", type=path, metavar="MODEL", help="a model directory, or a run directory for its best model"
+    )
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not be there yet")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, path
 from transformer.commands.output import open_output, refuse_overwriting
-from transformer.data.corpus import Report, clean, open_corpus
+from transformer.config import Data
+from transformer.data.corpus import Outcome, Report, clean, open_corpus
 from transformer.data.lines import one_line
 from transformer.errors import UsageError
 
@@ -17,16 +18,28 @@ def main(words: Sequence[str]) -> None:
     parser = Parser("corpus", "Write a corpus as PREFIX.SOURCE and PREFIX.TARGET, a sentence a line.")
     parser.add_argument(
         "corpus",
+        type=path,
         metavar="CORPUS",
         help="as in data.train: PREFIX, FILE.tsv, .jsonl, .parquet, hf:NAME[:CONFIG]:SPLIT,"
         " builtin:clauses[:SPLIT[:COUNT]]",
     )
-    parser.add_argument("prefix", metavar="PREFIX", help="where to write: data/x for data/x.en and data/x.de")
+    parser.add_argument(
+        "prefix", type=path, metavar="PREFIX", help="where to write: data/x for data/x.en and data/x.de"
+    )
     parser.add_argument("--source", required=True, metavar="CODE", help="language code of the source")
     parser.add_argument("--target", required=True, metavar="CODE", help="language code of the target")
+    parser.add_argument(
+        "--max-left-out",
+        type=float,
+        default=Data().max_left_out,
+        metavar="SHARE",
+        help="largest fraction of the pairs that may be left out, as in data.max_left_out (default: %(default)s)",
+    )
     arguments = parser.parse(words)
     if arguments.source == arguments.target:
         raise UsageError(f"--target {arguments.target}: is the source language too, and both need a file of their own")
+    if not 0 <= arguments.max_left_out <= 1:
+        raise UsageError(f"--max-left-out {arguments.max_left_out}: must be from 0 to 1")
     corpus = open_corpus(arguments.corpus, arguments.source, arguments.target, "train")
     report = Report()
     pairs = clean(corpus, report)
@@ -38,4 +51,7 @@ def main(words: Sequence[str]) -> None:
         for pair in pairs:
             source.write(f"{one_line(pair.source)}\n".encode())
             target.write(f"{one_line(pair.target)}\n".encode())
+        Outcome(corpus.name, report.read, report.kept, report.summary()).check(
+            arguments.max_left_out, "--max-left-out"
+        )  # before the files get their names
     log.info("%s and %s: %s", *names, report.summary())

@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, path
 from transformer.commands.files import read_text
 from transformer.commands.output import Output, open_output
 from transformer.errors import DataError, UsageError
@@ -12,10 +12,12 @@ from transformer.errors import DataError, UsageError
 
 def main(words: Sequence[str]) -> None:
     parser = Parser("evaluate", "Score translations against references, as sacreBLEU does.")
-    parser.add_argument("--model", metavar="DIR", help="translate --source with this model, and score that")
-    parser.add_argument("--source", metavar="FILE", help="what the model translates")
-    parser.add_argument("--hypothesis", metavar="FILE", help="translations, instead of a model")
-    parser.add_argument("--reference", required=True, metavar="FILE", help="what they should be, line for line")
+    parser.add_argument("--model", type=path, metavar="DIR", help="translate --source with this model, and score that")
+    parser.add_argument("--source", type=path, metavar="FILE", help="what the model translates")
+    parser.add_argument("--hypothesis", type=path, metavar="FILE", help="translations, instead of a model")
+    parser.add_argument(
+        "--reference", required=True, type=path, metavar="FILE", help="what they should be, line for line"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
     parser.add_argument("--lowercase", action="store_true", help="BLEU without regard to case")
     parser.add_argument(

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, add_check, add_section, path, section_of
 from transformer.commands.model_output import free_place
+from transformer.config_file import changed
 from transformer.errors import SystemProblem, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def main(words: Sequence[str]) -> None:
         "export",
         "Write a model as another program's, and check that the two say the same, if that program is installed here.",
     )
-    parser.add_argument("output", metavar="OUT", help="the directory to write; must not be there yet")
-    parser.add_argument("--model", required=True, metavar="DIR", help="a run directory or a model directory")
+    parser.add_argument("output", type=path, metavar="OUT", help="the directory to write; must not be there yet")
+    parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
     parser.add_argument(
         "--to",
         required=True,
@@ -38,23 +39,32 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--quantization", choices=QUANTIZATIONS, default="float32", help="of the weights, in ctranslate2 (float32)"
     )
-    parser.add_argument("--check", metavar="FILE", help="lines to check with (default: some of the built-in corpus)")
+    add_check(parser)
+    add_section(parser, "decode", "how the exported model decodes by default; what is not given is the model's own")
     arguments = parser.parse(words)
     if arguments.to == "marian" and arguments.quantization != "float32":
         raise UsageError("--quantization: Marian models have none; convert --dtype changes the precision of a model")
     place = free_place(arguments.output)
+    import jax
+
     from transformer.commands.devices import start_jax
-    from transformer.commands.peers import lines_to_check, report
+    from transformer.commands.peers import check_agreement, lines_to_check, restore_on_failure
     from transformer.translator import Translator
 
     lines = lines_to_check(arguments.check)
     start_jax()
+    jax.config.update("jax_platforms", "cpu")  # in float32 without TF32, as the other program computes for the check
     translator = Translator.load(arguments.model)
+    translator.card = translator.card.model_copy(
+        update={"decode": changed(translator.card.decode, section_of(arguments, "decode"), "decode")}
+    )
     write, peer = (_ctranslate2 if arguments.to == "ctranslate2" else _marian)(translator, arguments.quantization)
-    _put(place, write)
-    size = sum(file.stat().st_size for file in place.iterdir()) / 1e6
-    log.info("exported %s to %s: %.2f MB", arguments.model, arguments.output, size)
-    report(translator, lambda: peer(place), lines, arguments.to, exact=arguments.quantization == "float32")
+    with restore_on_failure(place, keep=arguments.keep):
+        _put(place, write)
+        size = sum(file.stat().st_size for file in place.iterdir()) / 1e6
+        log.info("exported %s to %s: %.2f MB", arguments.model, arguments.output, size)
+        exact = arguments.quantization == "float32"
+        check_agreement(translator, lambda: peer(place), lines, arguments.to, exact=exact)
 
 
 Write = Callable[[Path], None]
@@ -71,11 +81,7 @@ def _ctranslate2(translator: "Translator", quantization: str) -> tuple[Write, Op
     if "bfloat16" in quantization and importlib.util.find_spec("torch") is None:
         raise UsageError(f"--quantization {quantization}: CTranslate2 needs PyTorch to write that; pip install torch")
     parts = translator.model, translator.tokenizers, translator.card
-    ours.check(*parts[1:])
-    return (
-        lambda place: ours.export(place, *parts, quantization),
-        lambda place: ours.CTranslate2(place, *parts[1:]),
-    )
+    return ours.exporter(*parts, quantization), lambda place: ours.CTranslate2(place, *parts[1:])
 
 
 def _marian(translator: "Translator", quantization: str) -> tuple[Write, Open]:
@@ -83,8 +89,7 @@ def _marian(translator: "Translator", quantization: str) -> tuple[Write, Open]:
     from transformer.interop import marian_export
 
     parts = translator.model, translator.tokenizers, translator.card
-    marian_export.check(*parts[1:])
-    return lambda place: marian_export.export(place, *parts), lambda place: marian(place, *parts[1:])
+    return marian_export.exporter(*parts), lambda place: marian(place, *parts[1:])
 
 
 def _put(place: Path, write: Write) -> None:

@@ -71,7 +71,7 @@ def run(name: str, words: Sequence[str]) -> int:
         _let_go_of(sys.stdout)
         _tell(f"cannot write {problem.filename or 'the output'}: {problem.strerror}")
         return 4
-    except (MemoryError, RuntimeError, AssertionError) as problem:
+    except (MemoryError, RuntimeError, AssertionError, ValueError) as problem:
         if not (told := _of_the_machine(problem)):
             raise
         _tell(told)
@@ -95,6 +95,9 @@ def _of_the_machine(problem: Exception) -> str:
     """What is told where the machine has too little memory or not the devices that were asked for; else nothing."""
     if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # JAX's
         return "out of memory; lower train.batch_tokens, or --batch-tokens of translate"
+    for name, value in os.environ.items():  # JAX refuses a value when it is imported
+        if name.startswith("JAX_") and name.lower() in str(problem).lower() and value in str(problem):
+            return f"{name}={value}: {problem}; correct the variable or unset it"
     if _no_device():
         asked = os.environ.get("JAX_PLATFORMS", "")
         return f"JAX_PLATFORMS={asked}: JAX finds no such device here; unset it, or install what JAX needs for it"

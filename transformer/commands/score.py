@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, path
 from transformer.commands.files import json_line, open_input
 from transformer.commands.output import open_output, refuse_overwriting
 from transformer.data.corpus import Pair, open_pairs
@@ -24,10 +24,12 @@ def main(words: Sequence[str]) -> None:
         "Print one number a line: the natural logarithm of the probability of the target given the source, end of"
         " sentence included.",
     )
-    parser.add_argument("--model", required=True, metavar="DIR", help="a run directory or a model directory")
-    parser.add_argument("--source", required=True, metavar="FILE", help="sources, a line each (-: stdin)")
-    parser.add_argument("--target", required=True, metavar="FILE", help="their translations, line for line (-: stdin)")
-    parser.add_argument("-o", "--output", default="-", metavar="FILE", help="the numbers (default: stdout)")
+    parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
+    parser.add_argument("--source", required=True, type=path, metavar="FILE", help="sources, a line each (-: stdin)")
+    parser.add_argument(
+        "--target", required=True, type=path, metavar="FILE", help="their translations, line for line (-: stdin)"
+    )
+    parser.add_argument("-o", "--output", default="-", type=path, metavar="FILE", help="the numbers (default: stdout)")
     parser.add_argument(
         "--format",
         choices=("text", "jsonl"),

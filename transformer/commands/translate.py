@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from transformer.commands.arguments import Parser
+from transformer.commands.arguments import Parser, path
 from transformer.commands.files import Input, json_line, number_of_lines, open_input
 from transformer.commands.output import Output, open_output, refuse_overwriting
 from transformer.errors import UsageError
@@ -107,9 +107,13 @@ def show(translation: "Translation", number: int, form: str) -> str:
 
 def _parser() -> Parser:
     parser = Parser("translate", "Translate lines: one line out for each line in, in the same order.")
-    parser.add_argument("--model", required=True, metavar="DIR", help="a run directory or a model directory")
-    parser.add_argument("-i", "--input", default="-", metavar="FILE", help="what to translate (default: stdin)")
-    parser.add_argument("-o", "--output", default="-", metavar="FILE", help="the translations (default: stdout)")
+    parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
+    parser.add_argument(
+        "-i", "--input", default="-", type=path, metavar="FILE", help="what to translate (default: stdin)"
+    )
+    parser.add_argument(
+        "-o", "--output", default="-", type=path, metavar="FILE", help="the translations (default: stdout)"
+    )
     parser.add_argument(
         "--format",
         choices=("text", "jsonl", "nbest"),

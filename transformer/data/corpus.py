@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import starmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from transformer.data.lines import count_lines, open_bytes, read_blocks
+from transformer.data.lines import count_lines, open_bytes, read_blocks, refuse_utf16
 from transformer.data.texts import read_jsonl, read_tsv, read_two_files
 from transformer.errors import DataError, UsageError
 
@@ -49,13 +49,24 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the content as first read: of the files' bytes, or of the pairs where there are no files."""
+        """sha256 of the content as first read: of the files' bytes, unpacked, or of the pairs where there are no files.
+
+        It does not depend on the names of the files, nor on whether they are packed.
+        """
+        return self._digest(open_bytes)
+
+    @cached_property
+    def compressed_digest(self) -> str:
+        """Like `digest`, but of the packed bytes of a .gz file. Runs recorded this before format 2."""
+        return self._digest(lambda path: open(path, "rb")) if any(map(_is_gzip, self.files)) else self.digest
+
+    def _digest(self, open_file: Callable[[Path], BinaryIO]) -> str:
         digest = hashlib.sha256()
         if not self.files:
             for pair in self:
                 digest.update(repr(tuple(pair)).encode())  # ASCII escapes: distinct pairs cannot run together
         for path in self.files:
-            with open(path, "rb") as stream:
+            with open_file(path) as stream:
                 content = hashlib.sha256()
                 for block in read_blocks(stream):
                     content.update(block)
@@ -64,8 +75,12 @@ class Corpus:
 
     @property
     def identity(self) -> str:
-        """What its pairs follow from."""
+        """Identifies the pairs: the digest of the content, and the columns that are read."""
         return " ".join((self.digest, *self.languages))
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.suffix == ".gz"
 
 
 def open_corpora(specs: Iterable[str], source: str, target: str, split: str) -> list[Corpus]:
@@ -80,17 +95,18 @@ def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
     hf:NAME[:CONFIG]:SPLIT or builtin:clauses[:SPLIT[:COUNT]]. `source` and `target` are language codes: the suffixes of
     the files, or the keys of the table. `split` ("train", "valid" or "test") counts where a built-in corpus names none.
 
-    Raises DataError for files that are missing or do not fit together, UsageError for a spec that cannot be meant.
+    Raises DataError for files that are missing, do not fit together or are UTF-16, UsageError for a spec that cannot
+    be meant.
     """
     if spec.startswith("builtin:"):
         return _open_builtin(spec, source, target, split)
     if spec.startswith("hf:") or spec.endswith(".parquet"):
         return _open_table(spec, source, target)
     if spec.endswith((".tsv", ".tsv.gz")):
-        open_bytes(spec).close()
+        refuse_utf16(spec)
         return Corpus(spec, lambda: starmap(Pair, read_tsv(Path(spec))), (Path(spec),))
     if spec.endswith((".jsonl", ".jsonl.gz")):
-        open_bytes(spec).close()
+        refuse_utf16(spec)
         read = partial(read_jsonl, Path(spec), source, target)
         return Corpus(spec, lambda: starmap(Pair, read()), (Path(spec),), (source, target))
     return replace(open_pairs(_side(spec, source), _side(spec, target)), name=spec)
@@ -102,6 +118,8 @@ def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
 def open_pairs(source: str | Path, target: str | Path) -> Corpus:
     """Two files that are parallel line for line, plain or .gz. Raises DataError where they are not."""
     files = (Path(source), Path(target))
+    for path in files:
+        refuse_utf16(path)
     lines = [count_lines(path) for path in files]
     if lines[0] != lines[1]:
         raise DataError(
@@ -200,16 +218,23 @@ class Outcome(NamedTuple):
     summary: str
     warning: str = ""
 
-    def check(self, max_left_out: float) -> None:
-        """Raises DataError where nothing is left, or more than the share `max_left_out` is left out."""
+    def check(self, max_left_out: float, setting: str = "data.max_left_out") -> None:
+        """Raises DataError where nothing is left, or more than the share `max_left_out` (of `setting`) is left out."""
         if not self.kept:
-            raise DataError(f"{self.name}: no pair of sentences is left to use; {self.summary}")
+            raise DataError(f"{self.name}: no pair of sentences is left to use; {self.summary}{self._hint}")
         left_out = (self.read - self.kept) / self.read
         if left_out > max_left_out:
             raise DataError(
-                f"{self.name}: {self.summary}; that is {left_out:.1%}, more than data.max_left_out = {max_left_out:g}:"
-                " mend the corpus, or raise the setting"
+                f"{self.name}: {self.summary}; that is {left_out:.1%}, more than {setting} = {max_left_out:g}:"
+                f" fix the corpus, or raise the setting{self._hint}"
             )
+
+    @property
+    def _hint(self) -> str:
+        """Advice for a corpus that seems to be in another encoding."""
+        if re.search(r"left out: [\d,]+ (with NUL|invalid UTF-8)", self.summary):
+            return " (is it in another encoding than UTF-8? iconv -f ENCODING -t UTF-8 converts it)"
+        return ""
 
 
 def clean(pairs: Iterable[Pair], report: Report) -> Iterator[Pair]:

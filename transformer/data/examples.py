@@ -4,8 +4,8 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,10 @@ class Sentences:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
+    def part(self, start: int, end: int) -> "Sentences":
+        """The sentences from `start` up to `end`."""
+        return Sentences(self.ids, self.offsets[start : end + 1])
+
     @staticmethod
     def open(directory: Path, side: str) -> "Sentences":
         return Sentences(
@@ -50,6 +54,14 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.source.offsets) - 1
+
+    def split(self, counts: Sequence[int]) -> "list[Examples]":
+        """Splits the pairs, in their order, into parts of the given sizes."""
+        ends = list(accumulate(counts, initial=0))
+        return [
+            replace(self, source=self.source.part(start, end), target=self.target.part(start, end))
+            for start, end in pairwise(ends)
+        ]
 
     @property
     def lengths(self) -> np.ndarray:

@@ -4,6 +4,7 @@ A line is the bytes up to LF. One CR before the LF is dropped, nothing else sepa
 counts. What goes out has one LF a line, is valid UTF-8, and holds no character that any program takes for a line's end.
 """
 
+import codecs
 import gzip
 import io
 import re
@@ -19,6 +20,10 @@ from transformer.errors import DataError
 BLOCK = 1 << 20  # bytes
 SOUND_BLOCK = 1 << 10  # bytes: as fine as the place of a damage is told
 
+_MARKS = {  # byte order marks; UTF-32 first, because the UTF-32-LE mark starts with the UTF-16-LE mark
+    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
+}  # fmt: skip
 _BREAK = re.compile("[\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
@@ -37,6 +42,22 @@ def open_bytes(path: str | Path) -> BinaryIO:
         raise DataError(f"{path}: is a directory; name a file") from None
     except OSError as problem:
         raise DataError(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def refuse_utf16(path: str | Path) -> None:
+    """Raises DataError for a file that starts with a byte order mark of UTF-16 or UTF-32."""
+    with open_bytes(path) as stream:
+        try:
+            start = stream.read(4)
+        except (OSError, EOFError, zlib.error):  # damaged, which its readers report
+            return
+    packed = str(path).endswith(".gz")
+    for mark, encoding in _MARKS.items():
+        if start.startswith(mark):
+            raise DataError(
+                f"{path}: is {encoding}, and must be UTF-8; convert it{' once it is decompressed' * packed}:"
+                f" iconv -f {encoding} -t UTF-8"
+            )
 
 
 def read_blocks(stream: BinaryIO) -> Iterator[bytes]:

@@ -23,9 +23,13 @@ class Corpora(NamedTuple):
     train: list[Corpus]
     valid: list[Corpus]
 
-    def digests(self) -> dict[str, dict[str, str]]:
-        """sha256 of each corpus, by split and name."""
-        return {split: {corpus.name: corpus.digest for corpus in corpora} for split, corpora in self._asdict().items()}
+
+class ValidCorpus(NamedTuple):
+    """A validation corpus."""
+
+    name: str  # as data.valid has it
+    examples: Examples
+    pairs: list[Pair]  # as text, to validate by translating
 
 
 class Prepared(NamedTuple):
@@ -33,8 +37,7 @@ class Prepared(NamedTuple):
 
     tokenizers: Tokenizers
     train: Examples
-    valid: Examples
-    valid_pairs: list[Pair]  # as text, to validate by translating
+    valid: list[ValidCorpus]
 
 
 def open_all(config: Config) -> Corpora:
@@ -67,8 +70,9 @@ def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Token
     valid_examples, outcomes = prepare_examples(directory / "valid", valid, tokenizers, settings)
     for outcome in outcomes:
         log.info("validation corpus %s: %s", outcome.name, outcome.summary)
-    pairs = [pair for corpus in valid for pair in clean(corpus, Report())]
-    return Prepared(tokenizers, train_examples, valid_examples, pairs)
+    parts = valid_examples.split([outcome.kept for outcome in outcomes])
+    each = [ValidCorpus(one.name, part, list(clean(one, Report()))) for one, part in zip(valid, parts, strict=True)]
+    return Prepared(tokenizers, train_examples, each)
 
 
 def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> Tokenizers:

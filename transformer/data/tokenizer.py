@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,9 @@ class Tokenizer:
         self.bos_id = self._known_or_new(processor.bos_id(), "<s>")
         self.eos_id = self._known_or_new(processor.eos_id(), "</s>")
         self.unk_id: int = processor.unk_id()
-        self.never_ids: tuple[int, ...] = (self.pad_id, self.bos_id, self.unk_id)
+        # A model may have one symbol for start and end, or for padding and end: a translation must be able to end.
+        never = (self.pad_id, self.bos_id, self.unk_id)
+        self.never_ids: tuple[int, ...] = tuple(index for index in never if index != self.eos_id)
 
     def _use(self, vocabulary: Vocabulary) -> None:
         self._pieces = list(vocabulary.pieces)
@@ -68,9 +71,14 @@ class Tokenizer:
         self._shown = frozenset(self._ids.values())
 
     def _known_or_new(self, index: int, piece: str) -> int:
+        """The id of a control symbol; one that the model lacks is added, by a name that no other piece has.
+
+        A model may have a user-defined symbol of that name, which is text: exports go by names.
+        """
         if index >= 0:
             return index
-        self._pieces.append(piece)
+        names = chain([piece], (f"{piece[:-1]}:{number}>" for number in count(2)))
+        self._pieces.append(next(name for name in names if name not in self._pieces))
         return len(self._pieces) - 1
 
     @staticmethod

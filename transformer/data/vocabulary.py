@@ -26,8 +26,11 @@ class Vocabulary(Section):
     def _is_consistent(self) -> Self:
         if len(set(self.pieces)) < len(self.pieces):
             raise ValueError("a piece stands there twice")
-        if max(self.pad, self.start, self.end, self.unknown, *self.never) >= len(self.pieces):
-            raise ValueError(f"an id is beyond the {len(self.pieces)} pieces")
+        for name in ("pad", "start", "end", "unknown", "never"):
+            value = getattr(self, name)
+            largest = max(value, default=0) if isinstance(value, tuple) else value
+            if largest >= len(self.pieces):
+                raise ValueError(f"{name}: the id {largest} is beyond the {len(self.pieces)} pieces")
         if self.end in self.never:
             raise ValueError("a translation could never end")
         return self

@@ -120,7 +120,8 @@ def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidat
     log_probabilities_BJ, index_BJ = top_k(total_BKV.reshape(B, K * V), 2 * K)
     parents_BJ, last_BJ = index_BJ // V, index_BJ % V
     tokens_BJL = jnp.take_along_axis(state.tokens, parents_BJ[:, :, None], axis=1)
-    tokens_BJL = jax.lax.dynamic_update_slice(tokens_BJL, last_BJ[:, :, None], (0, 0, state.position))
+    zero = jnp.zeros_like(state.position)  # of the same type, also where JAX counts in 64 bits
+    tokens_BJL = jax.lax.dynamic_update_slice(tokens_BJL, last_BJ[:, :, None], (zero, zero, state.position))
     return Candidates(parents_BJ, last_BJ, tokens_BJL, log_probabilities_BJ)
 
 

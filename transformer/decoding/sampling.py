@@ -136,7 +136,8 @@ def generate(
         shown_BK = jnp.where(state.is_open, chosen_BK, -1)
         log_probabilities = state.found.log_probabilities + jnp.where(state.is_open, gained_BK, 0.0)
         lengths = state.found.lengths + state.is_open.astype(jnp.int32)
-        tokens = jax.lax.dynamic_update_slice(state.found.tokens, shown_BK[..., None], (0, 0, state.position))
+        zero = jnp.zeros_like(state.position)  # of the same type, also where JAX counts in 64 bits
+        tokens = jax.lax.dynamic_update_slice(state.found.tokens, shown_BK[..., None], (zero, zero, state.position))
         return SampleState(
             position=state.position + 1,
             last=chosen_BK,

@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import jax
 import numpy as np
+from flax import nnx
 
 from transformer.data.corpus import Pair
+from transformer.model.parameters import named, with_values
+from transformer.model.transformer import Transformer, compute_dtype
 from transformer.scoring import score
 from transformer.translator import Translator, limit
 
 CLOSE = 1e-4  # of the natural logarithm of a token's probability, in float32
+EQUAL, EQUAL_IF_ROUNDED = 0.95, 0.5  # minimum fraction of equal translations: same weights, rounded weights
 ASIDE = {"empty", "split", "skipped"}  # flags of lines that programs treat in their own ways
 
 
@@ -36,9 +41,20 @@ class Agreement(NamedTuple):
     tokens: int  # scored by both
     difference: float  # largest of a token's log-probability
 
-    @property
-    def is_close(self) -> bool:
-        return self.tokens > 0 and self.difference <= CLOSE
+    def fault(self, *, exact: bool) -> str:
+        """Returns why the two programs disagree, or "" if they agree or if nothing could be compared.
+
+        `exact`: the other program has the same weights, in float32, and not rounded ones.
+        """
+        if exact and not self.difference <= CLOSE:
+            return f"the log-probability of a token differs by {self.difference:.1e}, more than {CLOSE:g}"
+        least = EQUAL if exact else EQUAL_IF_ROUNDED
+        for size, count in self.same.items():
+            if count < least * self.sentences:
+                return (
+                    f"{count} of {self.sentences} translations are equal with a beam of {size}, fewer than {least:.0%}"
+                )
+        return ""
 
     def __str__(self) -> str:
         beams = ", ".join(
@@ -47,6 +63,18 @@ class Agreement(NamedTuple):
         )
         scores = f"log-probabilities of {self.tokens} tokens within {self.difference:.1e}"
         return f"checked against {self.peer}: {beams}; {scores}"
+
+
+def in_float32(translator: Translator) -> Translator:
+    """The same model, computing in float32 as the other program does, whatever its own model.compute_dtype."""
+    card = translator.card
+    if compute_dtype(card.model.compute_dtype) == np.float32:
+        return translator
+    card = card.model_copy(update={"model": card.model.model_copy(update={"compute_dtype": "float32"})})
+    shape = nnx.eval_shape(
+        lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
+    )
+    return Translator(with_values(shape, named(translator.model)), translator.tokenizers, card)
 
 
 def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:

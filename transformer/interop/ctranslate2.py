@@ -4,7 +4,8 @@ What is written: model.bin, config.json and the vocabulary as CTranslate2 reads 
 README.md that says how to call it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,42 @@ from ctranslate2.converters import Converter
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
 
-from transformer.config import Model
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.interop.ctranslate2_note import note, options
-from transformer.model.attention.attention import Attention
-from transformer.model.blocks import DecoderLayer, EncoderLayer
-from transformer.model.layers import Embedding, FeedForward, Linear, Norm, sinusoids
-from transformer.model.stack import unstack
+from transformer.interop.supported import ANY, Parameters, Values, check_pieces, check_settings
+from transformer.model.layers import sinusoids
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card
 from transformer.translator import limit
 
+PROGRAM = "CTranslate2"
 POSITIONS = 1024  # that the table of a sinusoidal model has at least: CTranslate2 does not compute them
 ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
+SUPPORTED: dict[str, Values] = {
+    "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
+    "model.encoder_layers": ANY, "model.decoder_layers": ANY,
+    "model.dropout": ANY, "model.attention_dropout": ANY,  # used only in training
+    "model.activation": tuple(ACTIVATIONS), "model.norm": ("pre", "post"), "model.norm_epsilon": ANY,
+    "model.scale_embeddings": (True, False), "model.output_bias": (True, False),
+    "model.positions": ("sinusoidal", "learned"), "model.max_positions": ANY,
+    "model.tie_embeddings": ("all", "decoder", "none"),
+    "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
+    "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
+    "decode.stop": ("full",),
+    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one bound for all sentences: that of the longest
+    "decode.batch_tokens": ANY,
+}  # fmt: skip
+
+Take = Callable[[str], np.ndarray]  # a parameter of one layer by its name in it
 
 
 def check(tokenizers: Tokenizers, card: Card) -> None:
-    """Raises UsageError for what CTranslate2 cannot express."""
+    """Raises UsageError for what CTranslate2 does not support."""
+    check_settings(PROGRAM, card, SUPPORTED)
     source, target = tokenizers.source, tokenizers.target
+    for side, tokenizer in (("source", source), ("target", target)):
+        check_pieces(PROGRAM, side, tokenizer.pieces(range(tokenizer.vocab_size)))
     for kind, ids in (("end", (source.eos_id, target.eos_id)), ("unknown", (source.unk_id, target.unk_id))):
         (of_source,), (of_target,) = source.pieces(ids[:1]), target.pieces(ids[1:])
         if of_source != of_target:
@@ -42,23 +60,30 @@ def check(tokenizers: Tokenizers, card: Card) -> None:
             )
 
 
-def export(
-    directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card, quantization: str = "float32"
-) -> None:
-    """Writes the model into a directory of its own; `check` has been passed."""
-    _Converter(model, tokenizers, card).convert(str(directory), quantization=quantization, force=True)
-    tokenizers.save(directory)
-    (directory / "README.md").write_text(note(tokenizers, card), encoding="utf8")
+def exporter(
+    model: Transformer, tokenizers: Tokenizers, card: Card, quantization: str = "float32"
+) -> Callable[[Path], None]:
+    """A function that writes the model into a directory. Raises UsageError for what CTranslate2 does not support."""
+    check(tokenizers, card)
+    specification = _specification(Parameters(model), card)
+
+    def write(directory: Path) -> None:
+        converter = _Converter(specification, tokenizers, card)
+        converter.convert(str(directory), quantization=quantization, force=True)
+        tokenizers.save(directory)
+        (directory / "README.md").write_text(note(tokenizers, card), encoding="utf8")
+
+    return write
 
 
 class _Converter(Converter):
     """Ours, as a model that CTranslate2 knows how to validate, to quantize and to write."""
 
-    def __init__(self, model: Transformer, tokenizers: Tokenizers, card: Card):
-        self._model, self._tokenizers, self._card = model, tokenizers, card
+    def __init__(self, specification: TransformerSpec, tokenizers: Tokenizers, card: Card):
+        self._specification, self._tokenizers, self._card = specification, tokenizers, card
 
     def _load(self) -> TransformerSpec:
-        spec = _specification(self._model, self._card)
+        spec = self._specification
         target = self._tokenizers.target
         for side, register in (
             (self._tokenizers.source, spec.register_source_vocabulary), (target, spec.register_target_vocabulary)
@@ -72,7 +97,8 @@ class _Converter(Converter):
         return spec
 
 
-def _specification(model: Transformer, card: Card) -> TransformerSpec:
+def _specification(parameters: Parameters, card: Card) -> TransformerSpec:
+    """The parameters as CTranslate2 stores them. Raises UsageError for a parameter that has no place there."""
     settings = card.model
     spec = TransformerSpec.from_config(
         (settings.encoder_layers, settings.decoder_layers),
@@ -80,75 +106,71 @@ def _specification(model: Transformer, card: Card) -> TransformerSpec:
         pre_norm=settings.norm == "pre",
         activation=ACTIVATIONS[settings.activation],
     )
-    target = model.target_embedding or model.source_embedding
-    _set_embedding(spec.encoder, spec.encoder.embeddings[0], model.source_embedding)
-    _set_embedding(spec.decoder, spec.decoder.embeddings, target)
-    places = limit(card.max_length, card.decode, card.model)
-    for side, learned in ((spec.encoder, model.source_positions), (spec.decoder, model.target_positions)):
-        side.position_encodings.encodings = _positions(settings, None if learned is None else learned[...], places)
-    for side, norm in ((spec.encoder, model.encoder_norm), (spec.decoder, model.decoder_norm)):
-        if norm is not None:
-            _set_norm(side.layer_norm, norm)
-    for layer_spec, layer in zip(spec.encoder.layer, unstack(model.encoder, settings.encoder_layers), strict=True):
-        _set_encoder_layer(layer_spec, layer)
-    for layer_spec, layer in zip(spec.decoder.layer, unstack(model.decoder, settings.decoder_layers), strict=True):
-        _set_decoder_layer(layer_spec, layer)
-    spec.decoder.projection.weight = _numbers((model.output_embedding or target).table)
-    if model.output_bias is not None:
-        spec.decoder.projection.bias = _numbers(model.output_bias)
+    target_side = "source" if settings.tie_embeddings == "all" else "target"
+    output_side = "output" if settings.tie_embeddings == "none" else target_side
+    places = max(POSITIONS, limit(card.max_length, card.decode, card.model))
+    for side, embeddings, name in (
+        (spec.encoder, spec.encoder.embeddings[0], "source"), (spec.decoder, spec.decoder.embeddings, target_side)
+    ):  # fmt: skip
+        embeddings.weight = _copy(parameters[f"{name}_embedding.table"])
+        side.scale_embeddings = math.sqrt(settings.d_model) if settings.scale_embeddings else 1.0
+    for side, name in ((spec.encoder, "source"), (spec.decoder, "target")):
+        learned = settings.positions == "learned"
+        table = parameters[f"{name}_positions"] if learned else sinusoids(jnp.arange(places), settings.d_model)
+        side.position_encodings.encodings = _copy(table)
+    if settings.norm == "pre":
+        _set_norm(spec.encoder.layer_norm, parameters.__getitem__, "encoder_norm")
+        _set_norm(spec.decoder.layer_norm, parameters.__getitem__, "decoder_norm")
+    for number, layer in enumerate(spec.encoder.layer):
+        _set_encoder_layer(layer, lambda name, number=number: parameters[f"encoder.{name}"][number])
+    for number, layer in enumerate(spec.decoder.layer):
+        _set_decoder_layer(layer, lambda name, number=number: parameters[f"decoder.{name}"][number])
+    spec.decoder.projection.weight = _copy(parameters[f"{output_side}_embedding.table"])
+    if settings.output_bias:
+        spec.decoder.projection.bias = _copy(parameters["output_bias"])
+    parameters.check_all_read(PROGRAM)
     return spec
 
 
-def _positions(settings: Model, learned: Any, places: int) -> np.ndarray:
-    if learned is not None:
-        return _numbers(learned)
-    return _numbers(sinusoids(jnp.arange(max(POSITIONS, places)), settings.d_model))
+def _set_encoder_layer(spec: Any, take: Take) -> None:
+    _set_self_attention(spec.self_attention, take, "attention_residual.norm")
+    _set_feed_forward(spec.ffn, take)
 
 
-def _set_encoder_layer(spec: Any, layer: EncoderLayer) -> None:
-    _set_self_attention(spec.self_attention, layer.self_attention, layer.attention_residual.norm)
-    _set_feed_forward(spec.ffn, layer.feed_forward, layer.feed_forward_residual.norm)
+def _set_decoder_layer(spec: Any, take: Take) -> None:
+    _set_self_attention(spec.self_attention, take, "self_attention_residual.norm")
+    _set_linear(spec.attention.linear[0], take, "cross_attention.query")
+    _set_linear(spec.attention.linear[1], take, "cross_attention.key", "cross_attention.value")
+    _set_linear(spec.attention.linear[2], take, "cross_attention.out")
+    _set_norm(spec.attention.layer_norm, take, "cross_attention_residual.norm")
+    _set_feed_forward(spec.ffn, take)
 
 
-def _set_decoder_layer(spec: Any, layer: DecoderLayer) -> None:
-    _set_self_attention(spec.self_attention, layer.self_attention, layer.self_attention_residual.norm)
-    attention = layer.cross_attention
-    _set_linear(spec.attention.linear[0], attention.query)
-    _set_linear(spec.attention.linear[1], attention.key, attention.value)
-    _set_linear(spec.attention.linear[2], attention.out)
-    _set_norm(spec.attention.layer_norm, layer.cross_attention_residual.norm)
-    _set_feed_forward(spec.ffn, layer.feed_forward, layer.feed_forward_residual.norm)
+def _set_self_attention(spec: Any, take: Take, norm: str) -> None:
+    _set_linear(spec.linear[0], take, *(f"self_attention.{name}" for name in ("query", "key", "value")))
+    _set_linear(spec.linear[1], take, "self_attention.out")
+    _set_norm(spec.layer_norm, take, norm)
 
 
-def _set_self_attention(spec: Any, attention: Attention, norm: Norm) -> None:
-    _set_linear(spec.linear[0], attention.query, attention.key, attention.value)
-    _set_linear(spec.linear[1], attention.out)
-    _set_norm(spec.layer_norm, norm)
+def _set_feed_forward(spec: Any, take: Take) -> None:
+    _set_linear(spec.linear_0, take, "feed_forward.up")
+    _set_linear(spec.linear_1, take, "feed_forward.down")
+    _set_norm(spec.layer_norm, take, "feed_forward_residual.norm")
 
 
-def _set_feed_forward(spec: Any, feed_forward: FeedForward, norm: Norm) -> None:
-    _set_linear(spec.linear_0, feed_forward.up)
-    _set_linear(spec.linear_1, feed_forward.down)
-    _set_norm(spec.layer_norm, norm)
-
-
-def _set_linear(spec: Any, *maps: Linear) -> None:
+def _set_linear(spec: Any, take: Take, *maps: str) -> None:
     """Several maps of the same input are one there, and its weights are [outputs, inputs]."""
-    spec.weight = np.concatenate([_numbers(linear.kernel).T for linear in maps])
-    spec.bias = np.concatenate([_numbers(linear.bias) for linear in maps])
+    spec.weight = np.concatenate([_copy(take(f"{name}.kernel")).T for name in maps])
+    spec.bias = np.concatenate([_copy(take(f"{name}.bias")) for name in maps])
 
 
-def _set_norm(spec: Any, norm: Norm) -> None:
-    spec.gamma, spec.beta = _numbers(norm.scale), _numbers(norm.bias)
+def _set_norm(spec: Any, take: Take, norm: str) -> None:
+    spec.gamma, spec.beta = _copy(take(f"{norm}.scale")), _copy(take(f"{norm}.bias"))
 
 
-def _set_embedding(side: Any, spec: Any, embedding: Embedding) -> None:
-    spec.weight = _numbers(embedding.table)
-    side.scale_embeddings = embedding.scale
-
-
-def _numbers(values: Any) -> np.ndarray:
-    return np.array(values[...], np.float32)  # a copy: CTranslate2 quantizes in place
+def _copy(values: Any) -> np.ndarray:
+    """The values in float32, and in memory of their own: CTranslate2 quantizes in place."""
+    return np.array(values, np.float32)
 
 
 class CTranslate2:

@@ -10,7 +10,7 @@ from transformer.translator import limit
 
 NOTE = """# A translation model for CTranslate2: {source} -> {target}
 
-`pip install ctranslate2 sentencepiece`, and then, in this folder:
+{about}`pip install ctranslate2 sentencepiece`, and then, in this folder:
 
 ```python
 {imports}import ctranslate2
@@ -71,6 +71,7 @@ def note(tokenizers: Tokenizers, card: Card) -> str:
     return NOTE.format(
         source=one_line(card.source),
         target=one_line(card.target),
+        about="".join(f"{one_line(line)}\n\n" for line in card.about.lines()),
         imports="import re\n\n" if tokenizers.source.most_tags else "",
         source_model=names[0],
         target_model=names[1],

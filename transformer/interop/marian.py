@@ -4,7 +4,7 @@ A Marian model has layer norms after the sublayers and none at the end, sinusoid
 translation with the padding symbol, whose embedding is zero. Its linear maps are stored as [outputs, inputs].
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +68,9 @@ class Kinds(BaseModel):
     bad_words_ids: list[list[NonNegative]] | None = None
     activation_function: str = ""
     early_stopping: bool | str | None = None
+    scale_embedding: bool = False
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
 
 class _Place(NamedTuple):
@@ -90,7 +93,7 @@ def _places(settings: Model) -> Iterator[_Place]:
                 yield _Place(f"{prefix}.bias", f"{side}.{ours}.bias", layer, False)
 
 
-def to_marian(parameters: dict[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
+def to_marian(parameters: Mapping[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
     """The tensors of a MarianMTModel, by its names, from parameters by ours; tables that are tied stand there once."""
     tensors = {}
     for place in _places(settings):

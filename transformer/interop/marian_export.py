@@ -1,38 +1,45 @@
 """To a folder that MarianMTModel and MarianTokenizer of Hugging Face's Transformers load."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from safetensors.numpy import save_file
 
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.errors import UsageError
 from transformer.interop.marian import EPSILON, STOPS, to_marian
-from transformer.model.parameters import named
+from transformer.interop.supported import ANY, Parameters, Values, check_pieces, check_settings
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card
 from transformer.translator import limit
 
+PROGRAM = "Marian"
 POSITIONS = 512  # that the model takes at least
+SUPPORTED: dict[str, Values] = {
+    "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
+    "model.encoder_layers": ANY, "model.decoder_layers": ANY,
+    "model.dropout": ANY, "model.attention_dropout": ANY,
+    "model.activation": ("relu", "gelu", "silu"), "model.norm": ("post",), "model.norm_epsilon": (EPSILON,),
+    "model.scale_embeddings": (True, False), "model.output_bias": (True, False),
+    "model.positions": ("sinusoidal",), "model.max_positions": ANY,  # used only with learned positions
+    "model.tie_embeddings": ("all", "decoder", "none"),
+    "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
+    "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
+    "decode.stop": tuple(STOPS),
+    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one bound for all sentences: that of the longest
+    "decode.batch_tokens": ANY,
+}  # fmt: skip
 
 
 def check(tokenizers: Tokenizers, card: Card) -> None:
     """Raises UsageError for what a Marian model cannot be, with the setting that is in the way."""
-    model = card.model
-    for key, found, needed in (
-        ("model.norm", model.norm, "post"),
-        ("model.positions", model.positions, "sinusoidal"),
-        ("model.norm_epsilon", model.norm_epsilon, EPSILON),
-    ):
-        if found != needed:
-            raise UsageError(
-                f"{key} = {found!r}: a Marian model has {needed!r}; train one with configs/marian.toml, or export to"
-                " ctranslate2"
-            )
+    check_settings(PROGRAM, card, SUPPORTED)
     source, target = tokenizers.source, tokenizers.target
+    for side, tokenizer in (("source", source), ("target", target)):
+        check_pieces(PROGRAM, side, tokenizer.pieces(range(tokenizer.vocab_size)))
     for meaning, ids in (("end", (source.eos_id, target.eos_id)), ("padding", (source.pad_id, target.pad_id))):
         if ids[0] != ids[1]:
             raise UsageError(
@@ -40,21 +47,31 @@ def check(tokenizers: Tokenizers, card: Card) -> None:
             )
 
 
-def export(directory: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
-    """Writes everything into an empty directory; `check` has been passed."""
-    parameters = {name: np.asarray(values).astype(jnp.dtype(card.weights)) for name, values in named(model).items()}
-    save_file(to_marian(parameters, card.model), directory / "model.safetensors", metadata={"format": "pt"})
-    (directory / "model.safetensors").chmod(0o644)
-    separate = card.model.tie_embeddings != "all"
-    _write(directory / "config.json", _config(tokenizers.target, card))
-    _write(directory / "generation_config.json", _generation(tokenizers.target, card))
-    _write(directory / "tokenizer_config.json", _tokenizer_config(tokenizers, card, separate=separate))
-    _write(directory / "vocab.json", _ids(tokenizers.source))
-    if separate:
-        _write(directory / "target_vocab.json", _ids(tokenizers.target))
-    for name, side in (("source.spm", tokenizers.source), ("target.spm", tokenizers.target)):
-        side.save_model(directory / name)
-    _write(directory / "card.json", card.model_dump(mode="json"))
+def exporter(model: Transformer, tokenizers: Tokenizers, card: Card) -> Callable[[Path], None]:
+    """A function that writes the model into an empty directory. Raises UsageError for what Marian does not support."""
+    check(tokenizers, card)
+    parameters = Parameters(model)
+    precision = jnp.dtype(card.weights)
+    tensors = {name: values.astype(precision) for name, values in to_marian(parameters, card.model).items()}
+    parameters.check_all_read(PROGRAM)
+
+    def write(directory: Path) -> None:
+        save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+        (directory / "model.safetensors").chmod(0o644)
+        separate = card.model.tie_embeddings != "all"
+        _write(directory / "config.json", _config(tokenizers.target, card))
+        _write(directory / "generation_config.json", _generation(tokenizers.target, card))
+        _write(directory / "tokenizer_config.json", _tokenizer_config(tokenizers, card, separate=separate))
+        _write(directory / "vocab.json", _ids(tokenizers.source))
+        if separate:
+            _write(directory / "target_vocab.json", _ids(tokenizers.target))
+        for name, side in (("source.spm", tokenizers.source), ("target.spm", tokenizers.target)):
+            side.save_model(directory / name)
+        _write(directory / "card.json", card.content())
+        if told := card.about.lines():
+            (directory / "README.md").write_text("\n\n".join(told) + "\n", encoding="utf8")
+
+    return write
 
 
 def _config(target: Tokenizer, card: Card) -> dict[str, Any]:

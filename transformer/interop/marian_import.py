@@ -37,6 +37,13 @@ REQUIRED = {  # settings with one value that ours can follow
     "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
     "static_position_embeddings": True,
 }  # fmt: skip
+DISABLED: dict[str, tuple[Any, ...]] = {  # rules of generation that are not supported, and the values that disable them
+    "do_sample": (False,), "num_beam_groups": (1,), "diversity_penalty": (0,), "penalty_alpha": (0,),
+    "repetition_penalty": (1,), "encoder_repetition_penalty": (1,), "guidance_scale": (1,),
+    "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,), "forced_bos_token_id": (),
+    "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "exponential_decay_length_penalty": (),
+    "force_words_ids": ([],), "sequence_bias": ({}, []), "constraints": ([],), "early_stopping": (True, False, "never"),
+}  # fmt: skip
 Settings = dict[str, Any]
 
 
@@ -56,9 +63,10 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
         Kinds.model_validate(settings)
         Kinds.model_validate(generation)
         card = _read_json(directory / "card.json", needed=False)
+        _check_generation(generation)
         tensors = _read_tensors(directory)
-        tokenizers = _tokenizers(directory, settings, generation)
         languages = _read_json(directory / "tokenizer_config.json", needed=False)
+        tokenizers = _tokenizers(directory, settings, generation, str(languages.get("unk_token", "<unk>")))
         known = Card.model_validate(
             {
                 "source": _language(source, card.get("source"), languages.get("source_lang"), "source"),
@@ -68,6 +76,7 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
                 "max_length": card.get("max_length") or settings["max_position_embeddings"],
                 "model": _model(settings, card.get("model"), has_bias(tensors)),
                 "decode": card.get("decode") or _decode(generation),
+                "about": card.get("about") or {},
                 "weights": _precision(tensors),
             }
         )
@@ -76,8 +85,9 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
         raise UsageError(f"{directory}: config.json has no {problem}; is it a folder of a MarianMTModel?") from None
     except ValidationError as problem:
         error = problem.errors()[0]
-        where = ".".join(map(str, error["loc"]))
-        raise UsageError(f"{directory}: {where}: {one_line(error['msg'])}") from None
+        where = "".join(f"{part}." for part in error["loc"]).removesuffix(".")
+        fault = one_line(error["msg"].removeprefix("Value error, "))
+        raise UsageError(f"{directory}: {where}{': ' * bool(where)}{fault}") from None
     except UsageError as problem:
         told = one_line(str(problem))
         raise UsageError(told if told.startswith(str(directory)) else f"{directory}: {told}") from None
@@ -169,6 +179,17 @@ def _decode(generation: Settings) -> Settings:
     }
 
 
+def _check_generation(generation: Settings) -> None:
+    """Raises UsageError for a rule of generation that is not supported, unless its value disables it."""
+    for key, disabling in DISABLED.items():
+        if generation.get(key) not in (None, *disabling):
+            raise UsageError(f"generation_config.json: {key} is {generation[key]!r}, which cannot be imported")
+    if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):
+        raise UsageError(
+            "generation_config.json: bad_words_ids has sequences of several tokens; only single ones are known"
+        )
+
+
 def _precision(tensors: dict[str, np.ndarray]) -> str:
     """The one in which all tensors are stored, or float32."""
     found = {str(values.dtype) for name, values in tensors.items() if name not in POSITIONS}
@@ -179,13 +200,20 @@ def _precision(tensors: dict[str, np.ndarray]) -> str:
     return found.pop() if len(found) == 1 else "float32"
 
 
-def _tokenizers(directory: Path, settings: Settings, generation: Settings) -> Tokenizers:
+def _tokenizers(directory: Path, settings: Settings, generation: Settings, unknown: str) -> Tokenizers:
     shared = not (directory / "target_vocab.json").exists()
     sizes = settings["vocab_size"], settings.get("decoder_vocab_size") or settings["vocab_size"]
     pieces = [_pieces(directory / "vocab.json", sizes[0])]
+    if shared and sizes[0] != sizes[1]:
+        raise UsageError(f"config.json: decoder_vocab_size is {sizes[1]}, and there is no target_vocab.json")
     pieces.append(pieces[0] if shared else _pieces(directory / "target_vocab.json", sizes[1]))
-    models = [Tokenizer.load(directory / name) for name in ("source.spm", "target.spm")]
-    sides = [_side(model, side, settings, generation) for model, side in zip(models, pieces, strict=True)]
+    source, target = (Tokenizer.load(directory / name) for name in ("source.spm", "target.spm"))
+    banned = [words[0] for words in generation.get("bad_words_ids") or []]
+    ids = Symbols(settings["decoder_start_token_id"], tuple(banned))
+    sides = [
+        _side(source, pieces[0], settings, unknown, ids.among(pieces[0], pieces[1])),
+        _side(target, pieces[1], settings, unknown, ids),
+    ]
     if sides[0].identity == sides[1].identity:
         return Tokenizers(sides[0], sides[0])
     return Tokenizers(*sides)
@@ -204,23 +232,38 @@ def _pieces(path: Path, size: int) -> list[str]:
     return pieces
 
 
-def _side(model: Tokenizer, pieces: list[str], settings: Settings, generation: Settings) -> Tokenizer:
+class Symbols(NamedTuple):
+    """Ids of special tokens that only the target uses if the vocabularies are separate."""
+
+    start: int | None  # None: not in this vocabulary
+    banned: tuple[int, ...]
+
+    def among(self, source: list[str], target: list[str]) -> "Symbols":
+        """Keeps only the ids that stand for the same piece in both vocabularies."""
+        both = [index for index, (one, other) in enumerate(zip(source, target, strict=False)) if one == other]
+        start = self.start if self.start in both else None
+        return Symbols(start, tuple(index for index in self.banned if index in both))
+
+
+def _side(model: Tokenizer, pieces: list[str], settings: Settings, unknown: str, symbols: Symbols) -> Tokenizer:
     """A tokenizer with the ids of the model; SentencePiece's own suffice where they are the same."""
-    end, start = settings["eos_token_id"], settings["decoder_start_token_id"]
-    banned = [words[0] for words in generation.get("bad_words_ids") or [] if len(words) == 1]
-    if "<unk>" not in pieces and model.pieces([model.unk_id])[0] not in pieces:
-        raise UsageError("vocab.json: has no <unk>")
+    end, pad = settings["eos_token_id"], settings["pad_token_id"]
+    start = pad if symbols.start is None else symbols.start
+    names = [name for name in (unknown, "<unk>", model.pieces([model.unk_id])[0]) if name in pieces]
+    if not names:
+        raise UsageError(f"vocab.json: has no {unknown}")
     vocabulary = Vocabulary(
         pieces=tuple(pieces),
-        pad=settings["pad_token_id"],
+        pad=pad,
         start=start,
         end=end,
-        unknown=pieces.index("<unk>" if "<unk>" in pieces else model.pieces([model.unk_id])[0]),
-        never=tuple(sorted({settings["pad_token_id"], *({start} - {end}), *banned})),
+        unknown=pieces.index(names[0]),
+        never=tuple(sorted({pad, *({start} - {end}), *symbols.banned})),
     )
-    own = (model.pieces(range(model.vocab_size)), model.pad_id, model.bos_id, model.eos_id, model.unk_id)
-    same = own == (pieces, vocabulary.pad, vocabulary.start, vocabulary.end, vocabulary.unknown)
-    if same and set(vocabulary.never) == set(model.never_ids):
+    own = (model.pieces(range(model.vocab_size)), model.pad_id, model.eos_id, model.unk_id)
+    same = own == (pieces, vocabulary.pad, vocabulary.end, vocabulary.unknown)
+    of_target = (vocabulary.start, set(vocabulary.never)) == (model.bos_id, set(model.never_ids))
+    if same and (of_target or symbols.start is None):
         return model
     return Tokenizer(model.model_bytes, vocabulary=vocabulary)
 

@@ -120,7 +120,7 @@ class Transformer(nnx.Module):
     def step(self, tokens: Array, cache: Cache, position: Array) -> tuple[Array, Cache]:
         """int [B, K] at `position` (int []) -> logits of what follows, float32 [B, K, V], and the cache."""
         x = self._embed(self._target_table, tokens, position[None], self.target_positions, None)
-        writers_BKL = cache.writers.at[:, :, position].set(jnp.arange(tokens.shape[1])[None, :])
+        writers_BKL = cache.writers.at[:, :, position].set(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :])
         mask = beam_mask(writers_BKL, position)
         prefixes = []
         layers = unstack(self.decoder, self.settings.decoder_layers)

@@ -17,7 +17,8 @@ from transformer.errors import UsageError
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card, load_model
-from transformer.training.checkpoint import read_arrays, steps_in
+from transformer.training.checkpoint import read_arrays
+from transformer.training.run_dir import steps_in
 from transformer.training.validation import quality
 
 
@@ -67,8 +68,8 @@ def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transforme
         for name, value in values.items():
             sums[name] += value
     means = {name: (total / len(steps)).astype(np.float32) for name, total in sums.items()}
-    now = {"model": config.model, "decode": config.decode, "weights": "float32"}  # as a training would save it
-    return with_values(model, means), tokenizers, card.model_copy(update=now)
+    now = {"model": config.model, "decode": config.decode, "about": config.about, "weights": "float32"}
+    return with_values(model, means), tokenizers, card.model_copy(update=now)  # as a training would save it
 
 
 def _qualities(path: Path, settings: Train) -> dict[int, float]:

@@ -1,7 +1,10 @@
 """Checkpoints: what resuming needs, through Orbax. All calls of Orbax are here.
 
     checkpoints/STEP/state/          the arrays, as Orbax writes them
-    checkpoints/STEP/manifest.json   the step, what else a run remembers, and the sha256 of each file and of itself
+    checkpoints/STEP/manifest.json   format version, version of this package, the step, the progress of the run (by
+                                     name), and the sha256 of each file and of itself
+
+Older formats are converted when read (`_upgraded`). Unknown names are ignored; missing ones get their defaults.
 
 A checkpoint is written under another name, flushed to the disk, and renamed when it is whole. So what carries the
 number of a step was whole once, and the manifest tells whether it still is: Orbax alone takes flipped bits for weights.
@@ -13,7 +16,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,30 +29,40 @@ from orbax.checkpoint import v1 as orbax
 from transformer.checksums import checksums, damage, sealed, to_disk, unsealed
 from transformer.errors import SystemProblem, UsageError
 from transformer.model.parameters import named, with_values
+from transformer.model_dir import package_version, which_version
+from transformer.training.run_dir import steps_in
 
 Tree = TypeVar("Tree")
 log = logging.getLogger(__name__)
 UNFINISHED, REPLACED, DAMAGED = ".unfinished", ".replaced", ".damaged"
+FORMAT = 2
 
 
-class Progress(NamedTuple):
-    """What a run remembers beside the state of the training."""
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a run that is not part of TrainState.
+
+    Stored by the names of the fields: one that is added needs a default, for checkpoints that lack it; one that is
+    renamed needs a line in `_upgraded`, and a new FORMAT.
+    """
 
     best: float | None = None  # of the chosen metric so far, higher is better
     best_step: int = 0
     without_better: int = 0  # validations since then
-    measure: str = ""  # what `best` is of
+    measure: str = ""  # what `best` measures: the metric, and the content of the corpora
     validated: int = 0  # the step of the last validation
-    untold: Sequence[Sequence[float]] = ()  # the metrics of each update since the last line, as Meter has them
-    untold_seconds: float = 0.0  # that these updates took
+    pending: list[dict[str, float]] = field(default_factory=list)  # metrics of the updates since the last line, by name
+    pending_seconds: float = 0.0  # that these updates took
 
 
 class Checkpoint(NamedTuple):
-    """One that is whole."""
+    """A checkpoint that is complete and undamaged."""
 
     step: int
+    format: int
     progress: Progress
     environment: dict[str, Any]  # in which it was written
+    origin: dict[str, str]  # sha256 of what its weights belong to: tokenizers, training corpora
 
 
 class Checkpoints:
@@ -66,7 +80,9 @@ class Checkpoints:
     def steps(self) -> list[int]:
         return steps_in(self.directory)
 
-    def save(self, step: int, state: Any, progress: Progress, environment: dict[str, Any]) -> None:
+    def save(
+        self, step: int, state: Any, progress: Progress, environment: Mapping[str, Any], origin: Mapping[str, str]
+    ) -> None:
         """Writes the state under its step, and lets go of older ones. Raises SystemProblem; those there stay."""
         self._saves += 1  # no name twice: when a save has failed, late writes of Orbax may still come
         place, unfinished = self.directory / str(step), self.directory / f"{step}{UNFINISHED}{self._saves}"
@@ -79,9 +95,12 @@ class Checkpoints:
             unfinished.mkdir()
             orbax.save(unfinished / "state", named(state))
             manifest = {
+                "format": FORMAT,
+                "version": package_version(),
                 "step": step,
-                "progress": progress._asdict(),
-                "environment": environment,
+                "progress": asdict(progress),
+                "environment": dict(environment),
+                "origin": dict(origin),
                 "files": checksums(unfinished, flush=True),
             }
             (unfinished / "manifest.json").write_text(sealed(manifest), encoding="utf8")
@@ -104,13 +123,15 @@ class Checkpoints:
     def restore(self, state: Tree) -> tuple[Tree, Checkpoint] | None:
         """The newest checkpoint that is whole, in the structure and on the devices of `state`; None: there is none.
 
-        Damaged ones are put aside. Raises UsageError where all are damaged.
+        Damaged ones are put aside. Raises UsageError where all are damaged, or the newest has other arrays.
         """
         newest = self._newest()
         if newest is None:
             return None
+        place = self.directory / str(newest.step)
         shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in named(state).items()}
-        values = orbax.load(self.directory / str(newest.step) / "state", shapes)
+        _check_arrays(place, {name: x.shape for name, x in shapes.items()})
+        values = orbax.load(place / "state", shapes)
         return with_values(state, values), newest
 
     def _newest(self) -> Checkpoint | None:
@@ -168,10 +189,22 @@ def recover(directory: Path) -> None:
             os.rename(before, place)
 
 
-def steps_in(directory: Path) -> list[int]:
-    """The steps that have a checkpoint there, in order; none where there is no directory."""
-    names = [path.name for path in directory.glob("*") if path.is_dir()]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
+def _check_arrays(place: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises UsageError where the arrays of a checkpoint are not those of the state that this version trains."""
+    saved = {name: tuple(x.shape) for name, x in orbax.metadata(place / "state").metadata.items()}
+    for name in sorted({*saved, *expected}):
+        if name not in saved:
+            fault = f"lacks the array {name}"
+        elif name not in expected:
+            fault = f"has an array {name}, which this run does not have"
+        elif saved[name] != expected[name]:
+            fault = f"has the array {name} with the shape {saved[name]}, not {expected[name]}"
+        else:
+            continue
+        raise UsageError(
+            f"{place}: this checkpoint {fault}; it belongs to another model or version: resume with the settings and"
+            " the version of this package that wrote it"
+        )
 
 
 def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
@@ -195,12 +228,31 @@ def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(f"{part}."): value for name, value in values.items()}
 
 
-def _read(directory: Path, step: int) -> Checkpoint | str:
-    """The checkpoint, or what is wrong with it."""
+def newest_manifest(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint whose manifest can be read; its other files are not looked at. Raises UsageError."""
+    found = (_read(directory / str(step), step, check_files=False) for step in reversed(steps_in(directory)))
+    return next((one for one in found if isinstance(one, Checkpoint)), None)
+
+
+def _read(directory: Path, step: int, *, check_files: bool = True) -> Checkpoint | str:
+    """The checkpoint, or what is wrong with it. Raises UsageError for one of a newer format."""
+    path = directory / "manifest.json"
     try:
-        manifest = unsealed((directory / "manifest.json").read_text(encoding="utf8"))
-        found = Checkpoint(int(manifest["step"]), Progress(**manifest["progress"]), dict(manifest["environment"]))
-        problem = damage(directory, manifest["files"])
+        content = unsealed(path.read_text(encoding="utf8"))
+        written = content.get("format", 1)
+        if type(written) is not int or written < 1:
+            raise ValueError(f"its format is {written!r}")
+        if written > FORMAT:
+            raise UsageError(
+                f"{path}: checkpoint format {written}, this version reads up to {FORMAT}; {which_version(content)}"
+            )
+        manifest = _upgraded(content) if written == 1 else content
+        known = {one.name for one in fields(Progress)}
+        progress = Progress(**{name: value for name, value in manifest["progress"].items() if name in known})
+        found = Checkpoint(
+            int(manifest["step"]), written, progress, dict(manifest["environment"]), dict(manifest["origin"])
+        )
+        problem = damage(directory, manifest["files"]) if check_files else None
     except OSError as error:
         return f"manifest.json: {error.strerror}"
     except ValueError as error:
@@ -210,6 +262,19 @@ def _read(directory: Path, step: int) -> Checkpoint | str:
     if problem is None and found.step != step:
         return f"manifest.json: is of step {found.step}"
     return found if problem is None else problem
+
+
+def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts a manifest of format 1, which stores metrics and mesh axes as lists without names, to format 2."""
+    metrics = ("kl", "nll", "tokens", "gradient_norm", "learning_rate", "skipped")
+    progress, environment = dict(manifest["progress"]), dict(manifest["environment"])
+    progress["pending"] = [dict(zip(metrics, row, strict=True)) for row in progress.pop("untold")]
+    progress["pending_seconds"] = progress.pop("untold_seconds")
+    if "mesh" in environment:
+        environment["mesh"] = dict(zip(("data", "fsdp", "tensor"), environment["mesh"], strict=True))
+    names = [name for name in ("tokenizers", "training corpora") if name in environment]
+    origin = {name: environment.pop(name) for name in names}
+    return {**manifest, "progress": progress, "environment": environment, "origin": origin}
 
 
 def _reason(problem: OSError | ValueError) -> str:

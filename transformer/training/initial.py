@@ -8,17 +8,19 @@ import logging
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax import Array
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
+from transformer import config_file
 from transformer.config import Config, Tokenizer
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import SystemProblem, UsageError
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
 from transformer.model_dir import Card, find_model, load_model, save_model
-from transformer.training.run_dir import has_begun
+from transformer.training.run_dir import has_begun, tokenizers_digest
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,8 @@ def complete(config: Config) -> tuple[Config, Tokenizers | None]:
                 f"{config.run_dir}: this run has begun without {place}; put that back, or train.init_from as it was, or"
                 " choose another run_dir"
             )
-        _, tokenizers, card = load_model(place)
+        model, tokenizers, card = load_model(place)
+        _check_same(config, model, tokenizers, card)
         return _completed(config, card), tokenizers
     model, tokenizers, card = _load(config)
     completed = _completed(config, card)
@@ -53,6 +56,22 @@ def complete(config: Config) -> tuple[Config, Tokenizers | None]:
             f"{place}: the first model cannot be copied here: {problem}; make room, and run the same command again"
         ) from problem
     return completed, tokenizers
+
+
+def _check_same(config: Config, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
+    """Raises UsageError where init_from names another place than when the run began, and another model is there."""
+    path = config.directory / "config.toml"
+    recorded = config_file.load(path).train.init_from if path.exists() else config.train.init_from
+    if config.train.init_from == recorded:
+        return
+    other, of_other, card_of_other = _load(config)
+    ours, theirs = named(model), named(other)
+    same = ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    if not same or tokenizers_digest(tokenizers) != tokenizers_digest(of_other) or card != card_of_other:
+        raise UsageError(
+            f"train.init_from = {config.train.init_from}: is another model than {recorded or 'none'}, from which this"
+            f" run began (its copy is in {_copy_in(config.directory)}); set it back, or choose another run_dir"
+        )
 
 
 def weights(run: Path, shapes: Transformer) -> dict[str, Array]:
@@ -81,12 +100,15 @@ def _load(config: Config) -> tuple[Transformer, Tokenizers, Card]:
 
 
 def _completed(config: Config, card: Card) -> Config:
-    _check_what_is_set(config, card)
+    _check_model(config, card)
+    if not has_begun(config.directory):  # or the settings are compared with the record, which has all of them
+        _check_tokenizer(config)
     values = config.model_dump()
     given = {
         "data": card.model_dump(include={"source", "target", "max_length"}),
         "model": card.model.model_dump(),
         "decode": card.decode.model_dump(),
+        "about": card.about.model_dump(),
     }
     for section, settings in given.items():
         is_set = getattr(config, section).model_fields_set
@@ -98,13 +120,18 @@ def _completed(config: Config, card: Card) -> Config:
         raise UsageError(f"{fault} (with the model of train.init_from = {config.train.init_from})") from None
 
 
-def _check_what_is_set(config: Config, card: Card) -> None:
-    """Raises UsageError for a setting that the model decides on, and otherwise."""
+def _check_model(config: Config, card: Card) -> None:
+    """Raises UsageError for a setting of [model] that differs from the model that training starts from."""
     model = f"the model of train.init_from = {config.train.init_from}"
     for key, theirs in card.model.model_dump(exclude=FREE).items():
         ours = getattr(config.model, key)
         if key in config.model.model_fields_set and ours != theirs:
             raise UsageError(f"model.{key} = {ours!r}: is {theirs!r} in {model}; leave it out")
+
+
+def _check_tokenizer(config: Config) -> None:
+    """Raises UsageError for a setting of [tokenizer]: the model that training starts from has its own."""
+    model = f"the model of train.init_from = {config.train.init_from}"
     is_set = config.tokenizer.model_fields_set
     of_a_run = config.tokenizer == Tokenizer() and is_set == set(Tokenizer.model_fields)  # RUN/config.toml sets all
     if is_set and not of_a_run:

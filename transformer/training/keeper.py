@@ -3,24 +3,28 @@
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from jax import Array
 from jax.sharding import Mesh
 from safetensors import SafetensorError
 
 from transformer.config import Config
-from transformer.data.batches import Batches
-from transformer.data.prepare import Prepared
+from transformer.data.batches import Batch, Batches
+from transformer.data.prepare import Corpora, Prepared
 from transformer.errors import Diverged, SystemProblem
 from transformer.model.transformer import Transformer
-from transformer.model_dir import Card, save_model
-from transformer.training.checkpoint import Checkpoints, Progress
+from transformer.model_dir import Card, load_model, save_model
+from transformer.training.checkpoint import Checkpoint, Checkpoints, Progress
 from transformer.training.log import Journal, Meter
+from transformer.training.resume import origin
+from transformer.training.run_dir import CorpusRecord, DataRecord, same_contents
 from transformer.training.sharding import put_batch
 from transformer.training.signals import Abandoned, Stop
 from transformer.training.state import TrainState, all_finite
-from transformer.training.validation import quality, validate
+from transformer.training.validation import ALL, measure, quality, validate
 from transformer.translator import Translator
 
 log = logging.getLogger(__name__)
@@ -32,11 +36,43 @@ class Run(NamedTuple):
     """What stays the same from the first update to the last."""
 
     config: Config
+    corpora: Corpora
     corpus: Prepared
     batches: Batches
-    valid: Batches
+    valid: list[Batches]  # of each validation corpus
     mesh: Mesh
-    origin: dict[str, str]  # of what its checkpoints are
+    recorded: DataRecord | None  # what the run recorded before it was resumed
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The sha256 digests of the tokenizers and training corpora that the weights are trained with."""
+        return origin(self.corpora, self.corpus.tokenizers)
+
+    @property
+    def measure(self) -> str:
+        """Identifies how models are compared: the metric and the validation corpora."""
+        return measure(self.config, self.corpora.valid)
+
+    def comparable(self, checkpoint: Checkpoint) -> Progress:
+        """The progress of a checkpoint, without its best score if that cannot be compared with those of this run.
+
+        Format 1 recorded the validation corpora by their paths. Its scores can be compared if the content is the same.
+        """
+        progress, settings = checkpoint.progress, self.config.train
+        if checkpoint.format == 1:
+            metric, _, _ = progress.measure.partition(" of ")
+            is_of_all = settings.best_corpus == ALL or len(self.corpora.valid) == 1
+            if metric == settings.best_metric and is_of_all and same_contents(self.old_valid, self.corpora.valid):
+                progress = replace(progress, measure=self.measure)
+        if progress.best is None or progress.measure == self.measure:
+            return progress
+        log.info("the validation corpora or the metric have changed: step %d is validated again", checkpoint.step)
+        return replace(progress, best=None, without_better=0, validated=min(progress.validated, checkpoint.step - 1))
+
+    @property
+    def old_valid(self) -> list[CorpusRecord]:
+        """The validation corpora of the scores in checkpoints of format 1."""
+        return [] if self.recorded is None else self.recorded.valid_of_format_1
 
     @property
     def card(self) -> Card:
@@ -50,7 +86,17 @@ class Run(NamedTuple):
             max_length=settings.max_length,
             model=self.config.model,
             decode=self.config.decode,
+            about=self.config.about,
         )
+
+
+def update_about(config: Config) -> None:
+    """Gives the model of a run the [about] of its config, which may have changed since the model was saved."""
+    place = config.directory / "model"
+    if (place / "manifest.json").exists():
+        model, tokenizers, card = load_model(place)
+        if card.about != config.about:
+            save_model(place, model, tokenizers, card.model_copy(update={"about": config.about}))
 
 
 @dataclass
@@ -92,23 +138,28 @@ class Keeper:
         model = state.model if state.average is None else state.average
         began = time.perf_counter()
         with self.stop.may_cut():
-            batches = (put_batch(batch, run.mesh) for batch in run.valid.in_order())
             translator = Translator(model, run.corpus.tokenizers, run.card)
-            metrics, example = validate(model, batches, translator, run.corpus.valid_pairs)
-        value = quality(metrics, run.config.train)
-        measure = f"{run.config.train.best_metric} of {', '.join(run.config.data.valid)}"
-        is_best = value > (-math.inf if before.best is None or before.measure != measure else before.best)
+            found = validate(model, run.corpus.valid, self._valid_batches, translator, run.config.train.best_corpus)
+        value = quality(found.metrics, run.config.train)
+        is_best = value > (-math.inf if before.best is None or before.measure != run.measure else before.best)
+        scores = "nll %(nll).4f  BLEU %(bleu).2f  chrF %(chrf).2f"
+        seconds = time.perf_counter() - began
         log.info(
-            "step %d  valid nll %.4f  BLEU %.2f  chrF %.2f%s  (%.1f s)  %s",
-            step, metrics["valid_nll"], metrics["valid_bleu"], metrics["valid_chrf"],
-            "  best so far" if is_best else "", time.perf_counter() - began, example,
+            "step %d  valid %s%s  (%.1f s)  %s",
+            step, scores % found.decisive, "  best so far" if is_best else "", seconds, found.example,
         )  # fmt: skip
+        if len(found.corpora) > 1:
+            for name, metrics in found.corpora.items():
+                log.info("step %d  valid %s  of %s", step, scores % metrics, name)
         if is_best:
             self._keep(step, model)
-            self.progress = Progress(best=value, best_step=step, measure=measure, validated=step)
+            self.progress = Progress(best=value, best_step=step, measure=run.measure, validated=step)
         else:
-            self.progress = before._replace(without_better=before.without_better + 1, validated=step)
-        self.journal.write(step, **metrics)
+            self.progress = replace(before, without_better=before.without_better + 1, validated=step)
+        self.journal.write(step, found.metrics)
+
+    def _valid_batches(self, corpus: int) -> Iterator[Batch[Array]]:
+        return (put_batch(batch, self.run.mesh) for batch in self.run.valid[corpus].in_order())
 
     def _keep(self, step: int, model: Transformer) -> None:
         place = self.run.config.directory / "model"
@@ -137,11 +188,11 @@ class Keeper:
         self._check_finite(step, state)
         if state.skipped and not must_succeed:
             return  # who lowers the learning rate of a run that diverges goes on from before
-        untold, seconds = self.meter.untold()
-        progress = self.progress._replace(untold=untold, untold_seconds=seconds)
+        pending, seconds = self.meter.pending()
+        progress = replace(self.progress, pending=pending, pending_seconds=seconds)
         try:
             self.journal.flush()
-            self.checkpoints.save(step, state, progress, self.environment)
+            self.checkpoints.save(step, state, progress, self.environment, self.run.origin)
         except SystemProblem as problem:
             self.failures.append(problem)
             if must_succeed or len(self.failures) == FAILED_SAVES:

@@ -6,11 +6,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
 from rich.console import Console
@@ -73,7 +73,7 @@ class Journal:
             raise SystemProblem(f"{self.path}: its lines cannot be written: {why}") from problem
         self._board.flush()
 
-    def write(self, step: int, **numbers: float) -> None:
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, and the same for TensorBoard. What is not finite is null there, as JSON has it."""
         finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
         self._waiting += (json.dumps({"step": step, **dict.fromkeys(numbers), **finite}) + "\n").encode()
@@ -96,27 +96,22 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, bool, str]]:
                     yield int(numbers["step"]), "valid_nll" in numbers, line
 
 
-class Numbers(NamedTuple):
-    """The metrics of one update, in their order."""
-
-    kl: float
-    nll: float
-    tokens: float
-    gradient_norm: float
-    learning_rate: float
-    skipped: float
+METRICS = ("kl", "nll", "tokens", "gradient_norm", "learning_rate")  # of an update, which a line needs
 
 
 class Meter:
-    """Gathers the metrics of updates, which stay on the device meanwhile, and tells their means now and then."""
+    """Collects the metrics of updates on the device, and logs their means every `train.log_every` steps."""
 
     def __init__(
-        self, journal: Journal, settings: Train, padding: float, untold: Sequence[Sequence[float]], seconds: float
+        self, journal: Journal, settings: Train, padding: float, pending: Sequence[dict[str, float]], seconds: float
     ):
-        """`untold`, `seconds`: of a run that was stopped between two lines, and goes on with the second."""
+        """`pending` and `seconds` are those of a run that was stopped between two lines: see the method `pending`.
+
+        Another version may have written other metrics. Missing ones are NaN here, and null in the next line of the log.
+        """
         self.journal, self.steps, self.every, self.padding = journal, settings.steps, settings.log_every, padding
         self._watch = Watch()
-        self._before = [Numbers(*numbers) for numbers in untold]
+        self._before = [dict.fromkeys(METRICS, math.nan) | {"skipped": 0.0} | metrics for metrics in pending]
         self._gathered: list[Metrics] = []
         self._seconds = seconds
         self._since = time.perf_counter()
@@ -137,31 +132,41 @@ class Meter:
         if step % self.every == 0 or step == self.steps:
             self._tell(step)
 
-    def untold(self) -> tuple[list[Numbers], float]:
-        """The numbers of each update since the last line, and the seconds that they took up to a pause."""
-        gathered = jax.device_get(self._gathered)
-        return self._before + [Numbers(*map(float, jax.tree.leaves(metrics))) for metrics in gathered], self._seconds
+    def pending(self) -> tuple[list[dict[str, float]], float]:
+        """The metrics of each update since the last line, by name, and the seconds that they took up to a pause."""
+        gathered = [metrics.by_name() for metrics in jax.device_get(self._gathered)]
+        return self._before + gathered, self._seconds
 
     def _tell(self, step: int) -> None:
-        untold, seconds = self.untold()
+        pending, seconds = self.pending()
         seconds += time.perf_counter() - self._since
         self._before, self._gathered, self._seconds, self._since = [], [], 0.0, time.perf_counter()
-        for at, numbers in enumerate(untold, step + 1 - len(untold)):
-            self._watch.see(at, numbers.kl / numbers.tokens, int(numbers.skipped))
-        made = [numbers for numbers in untold if not numbers.skipped]
+        for at, metrics in enumerate(pending, step + 1 - len(pending)):
+            loss = metrics["kl"] / metrics["tokens"]
+            if metrics["skipped"] or not math.isnan(loss):
+                self._watch.see(at, loss, int(metrics["skipped"]))
+        made = [metrics for metrics in pending if not metrics["skipped"]]
         if not made:
             return
-        tokens = sum(numbers.tokens for numbers in made)
-        loss = sum(numbers.kl for numbers in made) / tokens
-        nll = sum(numbers.nll for numbers in made) / tokens
-        norm = sum(numbers.gradient_norm for numbers in made) / len(made)
-        rate = made[-1].learning_rate
+        tokens = sum(metrics["tokens"] for metrics in made)
+        loss = sum(metrics["kl"] for metrics in made) / tokens
+        nll = sum(metrics["nll"] for metrics in made) / tokens
+        norm = sum(metrics["gradient_norm"] for metrics in made) / len(made)
+        rate = made[-1]["learning_rate"]
         speed = tokens / seconds
         log.info(
             "step %d/%d  loss %.4f  nll %.4f  ppl %.2f  rate %.3g  gradient %.2f  %s target tokens/s",
             step, self.steps, loss, nll, math.exp(min(nll, 700)), rate, norm, f"{speed:,.0f}",
         )  # fmt: skip
         self.journal.write(
-            step, loss=loss, nll=nll, learning_rate=rate, gradient_norm=norm, tokens_per_second=speed,
-            padding=self.padding, skipped=len(untold) - len(made),
-        )  # fmt: skip
+            step,
+            {
+                "loss": loss,
+                "nll": nll,
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                "tokens_per_second": speed,
+                "padding": self.padding,
+                "skipped": len(pending) - len(made),
+            },
+        )

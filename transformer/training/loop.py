@@ -4,20 +4,24 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from transformer.config import Config
 from transformer.data.batches import Batch, Batches, choose_buckets, prefetch, row_multiple
-from transformer.data.prepare import Prepared, open_all, prepare
+from transformer.data.prepare import Corpora, Prepared, open_all, prepare
+from transformer.data.tokenizer import load_tokenizers
 from transformer.errors import SystemProblem, room_for
 from transformer.model.table import parameter_table
 from transformer.model_dir import clear_leftovers
-from transformer.training import initial, run_dir
-from transformer.training.checkpoint import Checkpoints, Progress, recover, steps_in
-from transformer.training.keeper import Keeper, Run
+from transformer.training import initial, resume, run_dir
+from transformer.training.checkpoint import Checkpoints, Progress, newest_manifest, recover
+from transformer.training.environment import environment, record_environment, report_differences
+from transformer.training.keeper import Keeper, Run, update_about
 from transformer.training.log import Journal, Meter
 from transformer.training.sharding import make_mesh, put_batch, shardings
 from transformer.training.signals import Abandoned, Stop, stop_on_signal
@@ -27,17 +31,17 @@ log = logging.getLogger(__name__)
 
 
 def train(config: Config, *, allow_changes: bool = False) -> None:
-    """Trains the run of the config, or goes on where it stopped.
+    """Trains the run of the config, or resumes it where it stopped.
 
-    With `allow_changes`, also under settings that lead elsewhere (`run_dir.CHANGING`). Raises the errors of errors.py;
-    Preempted or Interrupted, after saving, when a signal asked to stop.
+    With `allow_changes`, also with changed settings that affect the result (`resume.CHANGING`). Raises the errors of
+    errors.py; Preempted or Interrupted, after saving, when a signal asked to stop.
     """
     with room_for(config.directory), stop_on_signal() as stop, run_dir.hold(config.directory):
         try:
             with stop.may_cut():
                 run = _begin(config, allow_changes=allow_changes)
         except Abandoned:
-            saved = steps_in(config.directory / "checkpoints")
+            saved = run_dir.steps_in(config.directory / "checkpoints")
             raise stop.error(max(saved, default=0), config.train.steps) from None
         progress = _train(run, stop)
     log.info("done: the best model, of step %d, is in %s", progress.best_step, config.directory / "model")
@@ -46,16 +50,22 @@ def train(config: Config, *, allow_changes: bool = False) -> None:
 def _begin(config: Config, *, allow_changes: bool) -> Run:
     """Everything before the first update, all of which can be done again."""
     recover(config.directory / "checkpoints")
+    config = resume.resumed(config)
     mesh = make_mesh(config.mesh)
     config, tokenizers = initial.complete(config)
-    run_dir.check_settings(config, allow_changes=allow_changes)
+    resume.check_settings(config, allow_changes=allow_changes)
+    recorded = run_dir.read_data_record(config.directory)
     corpora = open_all(config)
-    digests = corpora.digests()
-    run_dir.check_corpora(config, digests, allow_changes=allow_changes)
+    resume.check_corpora(config, recorded, corpora, allow_changes=allow_changes)
+    if config.tokenizer.models:
+        tokenizers = load_tokenizers(config.tokenizer.models)
+    newest = newest_manifest(
+        config.directory / "checkpoints"
+    )  # a refused run stays as it is: no file before this check
+    resume.check_checkpoint(config, newest, corpora, tokenizers)
     clear_leftovers(config.directory / "model")
     corpus = prepare(config, corpora, config.directory / "data", tokenizers)
-    run_dir.write_run(config, digests)
-    return _plan(config, corpus, mesh, run_dir.origin(corpus.tokenizers, digests))
+    return _plan(config, corpora, corpus, mesh, recorded)
 
 
 def _train(run: Run, stop: Stop) -> Progress:
@@ -63,49 +73,60 @@ def _train(run: Run, stop: Stop) -> Progress:
     make, shapes = _plan_state(run)
     log.info("%s", parameter_table(shapes.model))
     checkpoints = Checkpoints(run.config.directory / "checkpoints", run.config.train.keep)
-    environment = run_dir.environment(run.config.mesh) | run.origin
+    now, old_valid = environment(run.config.mesh), []
     if restored := checkpoints.restore(shapes):
-        state, (step, progress, before) = restored
-        run_dir.check_checkpoint(run.config, step, before, run.origin)
-        run_dir.tell_differences(before, environment)
+        state, checkpoint = restored
+        resume.check_checkpoint(run.config, checkpoint, run.corpora, run.corpus.tokenizers)
+        report_differences(checkpoint.environment, now)
+        progress = run.comparable(checkpoint)
+        old_valid = run.old_valid if checkpoint.format == 1 else []
     else:
         state, progress = _first(run, make, shapes)
+    run_dir.write_run(run.config, run.corpora, run.corpus.tokenizers, old_valid)
+    update_about(run.config)
     update = _jitted_update(run, shapes)
     step, settings = int(state.step), run.config.train
+    record_environment(run.config.directory, step, now)
     with Journal(run.config.directory, step, settings.steps, progress.validated) as journal:
         if step:
             log.info("resumed from step %d (lost %d steps)", step, journal.lost)
         elif journal.lost:
             log.warning("no checkpoint: the run begins again (lost %d steps)", journal.lost)
-        meter = Meter(journal, settings, run.batches.padding(), progress.untold, progress.untold_seconds)
-        keeper = Keeper(run, checkpoints, journal, meter, stop, environment, progress)
+        meter = Meter(journal, settings, run.batches.padding(), progress.pending, progress.pending_seconds)
+        keeper = Keeper(run, checkpoints, journal, meter, stop, now, progress)
         _update_all(run, state, update, keeper)
     return keeper.progress
 
 
-def _plan(config: Config, corpus: Prepared, mesh: Mesh, origin: dict[str, str]) -> Run:
+def _plan(config: Config, corpora: Corpora, corpus: Prepared, mesh: Mesh, recorded: run_dir.DataRecord | None) -> Run:
     """Chooses the shapes of the batches, and says how full they will be."""
     multiple = row_multiple(mesh.shape["data"] * mesh.shape["fsdp"], config.train.accumulate)
     shapes = partial(
         choose_buckets, count=config.data.buckets, batch_tokens=config.train.batch_tokens, multiple=multiple
     )
     batches = Batches(corpus.train, shapes(corpus.train.lengths), config.seed)
-    valid = Batches(corpus.valid, shapes(corpus.valid.lengths), config.seed)
+    buckets = shapes(np.concatenate([part.examples.lengths for part in corpus.valid]))
+    valid = [Batches(part.examples, buckets, config.seed) for part in corpus.valid]
     described = ", ".join(f"{bucket.rows}x{bucket.target}" for bucket in batches.buckets)
     log.info(
         "%d updates an epoch, batches of %s (rows x tokens), padding %.1f%%",
         batches.per_epoch, described, 100 * batches.padding(),
     )  # fmt: skip
-    return Run(config, corpus, batches, valid, mesh, origin)
+    return Run(config, corpora, corpus, batches, valid, mesh, recorded)
 
 
 def _plan_state(run: Run) -> tuple[Callable[..., TrainState], TrainState]:
     """What makes the first state, and the shapes of a state, each with its place on the mesh."""
-    tokenizers = run.corpus.tokenizers
-    make = partial(initial_state, run.config, tokenizers.source.vocab_size, tokenizers.target.vocab_size)
+    config, sides = run.config, run.corpus.tokenizers
+    make = _maker(config.model, config.train, config.seed, sides.source.vocab_size, sides.target.vocab_size)
     shapes = jax.eval_shape(make)
     places = shardings(shapes, run.mesh)
     return make, jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+
+
+@cache  # as is the update, for JAX
+def _maker(*settings: Any) -> Callable[..., TrainState]:
+    return partial(initial_state, *settings)
 
 
 def _first(run: Run, make: Callable[..., TrainState], shapes: TrainState) -> tuple[TrainState, Progress]:
@@ -118,7 +139,9 @@ def _first(run: Run, make: Callable[..., TrainState], shapes: TrainState) -> tup
 
 def _jitted_update(run: Run, shapes: TrainState) -> Update:
     """The update, which keeps a state where it is."""
-    update = jax.jit(make_update(run.config), donate_argnums=0, out_shardings=(_places(shapes), None))
+    update = jax.jit(
+        make_update(run.config.train, run.config.seed), donate_argnums=0, out_shardings=(_places(shapes), None)
+    )
     return _telling_compilations(update)
 
 

@@ -1,55 +1,31 @@
-"""The run directory: held by one process, begun, or taken up again."""
+"""The run directory: its lock, and the record that resuming compares with.
+
+config.toml         every setting
+data/corpora.json   what the corpora and the tokenizers contained, by sha256
+environment.json    versions, devices and threads (environment.py)
+"""
 
 import fcntl
 import hashlib
 import json
-import logging
 import os
-import platform
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import jax
+from typing import NamedTuple
 
 from transformer import config_file
 from transformer.checksums import to_disk
-from transformer.config import Config, Mesh
+from transformer.config import Config
+from transformer.data.corpus import Corpus
+from transformer.data.prepare import Corpora
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
-from transformer.training.checkpoint import steps_in
 
-log = logging.getLogger(__name__)
-
-# What a setting may do to a run that has begun. A key that is in none of the three is FIXED.
-HARMLESS = {  # the run ends with the same model; on another mesh not bit for bit, which is told
-    "run_dir", "data.max_left_out", "data.strict", "train.log_every", "train.save_every", "train.keep",
-    "mesh.data", "mesh.fsdp", "mesh.tensor",
-}  # fmt: skip
-CHANGING = {  # it can go on, but not as the run that it was: with --allow-config-change
-    "seed", "data.valid", "data.buckets",
-    "model.dropout", "model.attention_dropout", "model.compute_dtype", "model.remat",
-    "train.steps", "train.batch_tokens", "train.accumulate", "train.learning_rate", "train.schedule",
-    "train.warmup_steps", "train.cooldown_steps", "train.adam_b1", "train.adam_b2", "train.adam_epsilon",
-    "train.weight_decay", "train.clip_norm", "train.label_smoothing",
-    "train.eval_every", "train.best_metric", "train.patience",
-    "decode.beam_size", "decode.length_penalty", "decode.stop", "decode.min_length", "decode.max_ratio",
-    "decode.max_extra", "decode.batch_tokens",
-}  # fmt: skip
-FIXED = {  # the weights, the optimizer's state or the ids in RUN/data would not fit
-    "data.source", "data.target", "data.train", "data.max_length", "data.max_ratio",
-    "tokenizer.models", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.shared", "tokenizer.byte_fallback",
-    "tokenizer.character_coverage", "tokenizer.normalization", "tokenizer.train_lines",
-    "model.d_model", "model.d_ff", "model.num_heads", "model.encoder_layers", "model.decoder_layers",
-    "model.activation", "model.norm", "model.norm_epsilon", "model.scale_embeddings", "model.output_bias",
-    "model.positions", "model.max_positions", "model.tie_embeddings", "train.init_from", "train.ema_decay",
-}  # fmt: skip
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "sacrebleu")
+FORMAT = 2  # of data/corpora.json
+COMPRESSED = "packed "
 
 
 @contextmanager
@@ -77,99 +53,96 @@ def hold(directory: Path) -> Iterator[None]:
         yield
 
 
-def check_settings(config: Config, *, allow_changes: bool) -> None:
-    """Raises UsageError where the run directory holds a run that this config cannot continue."""
-    path = config.directory / "config.toml"
-    if not (path.exists() and has_begun(config.directory)):
-        return
-    before, now = _flat(config_file.load(path)), _flat(config)
-    changed = [key for key in now if before[key] != now[key] and key not in HARMLESS]
-    fixed = [key for key in changed if key not in CHANGING]
-    if fixed or (changed and not allow_changes):
-        told = ", ".join(f"{key}: {before[key]!r} -> {now[key]!r}" for key in fixed or changed)
-        way_out = "" if fixed else ", go on with --allow-config-change"
-        raise UsageError(
-            f"{config.run_dir}: this run has begun with other settings ({told}); set them back{way_out},"
-            " or choose another run_dir"
-        )
-
-
-def check_corpora(config: Config, digests: Mapping[str, Mapping[str, str]], *, allow_changes: bool) -> None:
-    """Raises UsageError where a run has begun with other content: `digests` has the sha256 by split and corpus."""
-    path = config.directory / "data" / "corpora.json"
-    if not (path.exists() and has_begun(config.directory)):
-        return
-    before = json.loads(path.read_text(encoding="utf8"))
-    for split in ("train",) if allow_changes else ("train", "valid"):
-        for corpus, digest in digests[split].items():
-            if before[split].get(corpus, digest) != digest:
-                raise UsageError(
-                    f"{config.run_dir}: {corpus} has changed since this run began; put it back as it was,"
-                    " or choose another run_dir"
-                )
-
-
-def write_run(config: Config, digests: Mapping[str, Mapping[str, str]]) -> None:
-    """What the run is made of, for whoever goes on with it: the resolved config, and the sha256 of each corpus."""
-    (config.directory / "data").mkdir(exist_ok=True)
-    for name, content in (
-        ("config.toml", config_file.to_toml(config)),
-        ("data/corpora.json", json.dumps(digests, indent=1)),
-    ):
-        unfinished = config.directory / f"{name}.unfinished"
-        unfinished.write_text(content, encoding="utf8")
-        to_disk(unfinished)  # so that no crash of the machine leaves the name alone
-        os.replace(unfinished, config.directory / name)
+def steps_in(directory: Path) -> list[int]:
+    """The steps that have a checkpoint in the directory, in order; none where there is no directory."""
+    names = [path.name for path in directory.glob("*") if path.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
 def has_begun(directory: Path) -> bool:
-    """Whether there is a checkpoint to go on from."""
+    """Whether the run directory has a checkpoint to resume from."""
     return bool(steps_in(directory / "checkpoints"))
 
 
-def origin(tokenizers: Tokenizers, digests: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """What the ids of a run are made of, in a sha256 each; `digests` as for `check_corpora`."""
-    corpora = "".join(sorted(digests["train"].values())).encode()
-    contents = {"tokenizers": tokenizers.source.identity + tokenizers.target.identity, "training corpora": corpora}
-    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+# What the corpora and tokenizers of a run contain
 
 
-def check_checkpoint(config: Config, step: int, before: Mapping[str, Any], now: Mapping[str, str]) -> None:
-    """Raises UsageError where a checkpoint has another origin than the run, or is beyond its end.
+class CorpusRecord(NamedTuple):
+    """A corpus as a run recorded it."""
 
-    Whatever became of RUN/data: the weights know their ids.
+    corpus: str  # as the config named it
+    content: str  # its `Corpus.identity`; before format 2 COMPRESSED and its `Corpus.compressed_digest`
+
+
+class DataRecord(NamedTuple):
+    """The content of data/corpora.json."""
+
+    train: list[CorpusRecord]
+    valid: list[CorpusRecord]
+    tokenizers: str
+    """sha256; "": not recorded, by a version before format 2"""
+    valid_of_format_1: list[CorpusRecord]
+    """the validation corpora when the run was last trained by such a version"""
+
+
+def read_data_record(directory: Path) -> DataRecord | None:
+    """The record from when the run was last started; None if no run has begun."""
+    path = directory / "data" / "corpora.json"
+    if not (path.exists() and has_begun(directory)):
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        if "format" in content:
+            if content["format"] != FORMAT:
+                raise UsageError(f"{path}: format {content['format']}, this version reads up to {FORMAT}; update it")
+            train, valid = ([CorpusRecord(**entry) for entry in content[split]] for split in ("train", "valid"))
+            old = [CorpusRecord(**entry) for entry in content.get("valid_of_format_1", [])]
+            return DataRecord(train, valid, content["tokenizers"], old)
+        named = config_file.load(directory / "config.toml").data
+        train = [CorpusRecord(corpus, COMPRESSED + content["train"][corpus]) for corpus in named.train]
+        valid = [CorpusRecord(corpus, COMPRESSED + content["valid"][corpus]) for corpus in named.valid]
+        return DataRecord(train, valid, "", valid)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(
+            f"{path}: not what a run records about its corpora ({problem!r}); remove this file to resume without it"
+        ) from None
+
+
+def same_content(before: CorpusRecord, now: Corpus) -> bool:
+    """Whether a recorded corpus has the content of this one."""
+    return before.content in (now.identity, COMPRESSED + now.compressed_digest)
+
+
+def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool:
+    """Whether the recorded corpora have the content of these, in their order."""
+    return len(before) == len(now) and all(map(same_content, before, now))
+
+
+def tokenizers_digest(tokenizers: Tokenizers) -> str:
+    """sha256 of all on which the ids of a text depend."""
+    return hashlib.sha256(tokenizers.source.identity + tokenizers.target.identity).hexdigest()
+
+
+def write_run(config: Config, corpora: Corpora, tokenizers: Tokenizers, old_valid: Sequence[CorpusRecord] = ()) -> None:
+    """Records what the run is made of: the resolved config, and the content of each corpus and of the tokenizers.
+
+    `old_valid` is kept as `DataRecord.valid_of_format_1`, as long as the newest checkpoint is of format 1.
     """
-    for name, content in now.items():
-        if before.get(name, content) != content:
-            raise UsageError(
-                f"{config.run_dir}: the checkpoint of step {step} is of other {name}; put them back as they were,"
-                " or choose another run_dir"
-            )
-    if step > config.train.steps:
-        raise UsageError(f"train.steps = {config.train.steps}: {config.run_dir} is at step {step} already; raise it")
+    (config.directory / "data").mkdir(exist_ok=True)
+    contents = {
+        "format": FORMAT,
+        "train": [{"corpus": one.name, "content": one.identity} for one in corpora.train],
+        "valid": [{"corpus": one.name, "content": one.identity} for one in corpora.valid],
+        "tokenizers": tokenizers_digest(tokenizers),
+        **({"valid_of_format_1": [one._asdict() for one in old_valid]} if old_valid else {}),
+    }
+    write_atomically(config.directory / "config.toml", config_file.to_toml(config))
+    write_atomically(config.directory / "data" / "corpora.json", json.dumps(contents, indent=1) + "\n")
 
 
-def environment(mesh: Mesh) -> dict[str, Any]:
-    """On what the bits of a result depend, beside the other settings."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    devices = jax.devices()
-    packages = {name: metadata.version(name) for name in PACKAGES}
-    return {
-        "device": devices[0].device_kind, "devices": len(devices), "mesh": list(mesh.model_dump().values()),
-        "cpu threads": threads, "python": platform.python_version(),
-    } | packages  # fmt: skip
-
-
-def tell_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Says so where a run goes on elsewhere than it began."""
-    told = ", ".join(f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key, now[key]) != now[key])
-    if told:
-        log.info("not bit for bit as without a stop: %s", told)
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    """The settings by their dotted keys."""
-    found: dict[str, Any] = {}
-    for name, value in config.model_dump().items():
-        found |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
-    return found
+def write_atomically(path: Path, content: str) -> None:
+    """Writes a file so that, whenever the process or the machine stops, its name has the old content or the new."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(content, encoding="utf8")
+    to_disk(unfinished)
+    os.replace(unfinished, path)

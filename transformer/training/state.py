@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -39,39 +40,55 @@ class Metrics:
     learning_rate: Array
     skipped: Array  # updates in a row that were left out, this one included; 0: it was made
 
+    def by_name(self) -> dict[str, float]:
+        """Each number by its name, as checkpoints keep them; of metrics that are no longer on the device."""
+        numbers = {
+            **vars(self.losses),
+            "gradient_norm": self.gradient_norm,
+            "learning_rate": self.learning_rate,
+            "skipped": self.skipped,
+        }
+        return {name: float(number) for name, number in numbers.items()}
+
 
 Update = Callable[[TrainState, Batch[Array]], tuple[TrainState, Metrics]]
 Sums = tuple[Transformer, Losses]  # gradients and losses
 
 
 def initial_state(
-    settings: config.Config, source_vocabulary: int, target_vocabulary: int, weights: dict[str, Any] | None = None
+    settings: config.Model,
+    training: config.Train,
+    seed: int,
+    source_vocabulary: int,
+    target_vocabulary: int,
+    weights: dict[str, Any] | None = None,
 ) -> TrainState:
     """The state before the first update: with the weights, by their names, or else with those of the seed."""
-    model = Transformer(settings.model, source_vocabulary, target_vocabulary, key=jax.random.key(settings.seed))
+    model = Transformer(settings, source_vocabulary, target_vocabulary, key=jax.random.key(seed))
     if weights is not None:
         model = with_values(model, weights)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,
-        average=jax.tree.map(jnp.copy, model) if settings.train.ema_decay else None,
-        optimizer=optimizer(settings.train).init(model),
+        average=jax.tree.map(jnp.copy, model) if training.ema_decay else None,
+        optimizer=optimizer(training).init(model),
         skipped=jnp.zeros((), jnp.int32),
     )
 
 
-def make_update(settings: config.Config) -> Update:
+@cache  # JAX traces and compiles a function once: runs of one process that have equal settings share the update
+def make_update(settings: config.Train, seed: int) -> Update:
     """One update of the state from one batch, to be jitted with the state donated.
 
-    Where the loss or its gradient is not finite, only the step goes on.
+    Where the loss or its gradient is not finite, only the step advances.
     """
-    transformation = optimizer(settings.train)
-    rate = learning_rate(settings.train)
-    smoothing, decay = settings.train.label_smoothing, settings.train.ema_decay
+    transformation = optimizer(settings)
+    rate = learning_rate(settings)
+    smoothing, decay = settings.label_smoothing, settings.ema_decay
 
     def update(state: TrainState, batch: Batch[Array]) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-        losses, gradients = _gradients(state.model, batch, key, smoothing, settings.train.accumulate)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        losses, gradients = _gradients(state.model, batch, key, smoothing, settings.accumulate)
         norm = optax.tree.norm(gradients)
         is_finite = jnp.isfinite(norm) & jnp.isfinite(losses.kl)
         updates, inner = transformation.update(gradients, state.optimizer, state.model)

@@ -1,0 +1,71 @@
+"""Checks that another program supports a model: each setting, each value, each parameter.
+
+An exporter that overlooks one of them would write a different model. So each exporter lists the values that its program
+supports, and everything else is refused.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from transformer.errors import UsageError
+from transformer.model.parameters import named
+from transformer.model.transformer import Transformer
+from transformer.model_dir import Card
+
+Values = Collection[Any] | None  # the supported values of a setting; None: any
+ANY: Values = None
+
+
+def check_settings(program: str, card: Card, supported: Mapping[str, Values]) -> None:
+    """Raises UsageError for the first setting of [model] or [decode] that the program does not support.
+
+    `supported` has the values by dotted keys. A setting that is not in it is refused, whatever its value.
+    """
+    for section in ("model", "decode"):
+        for name, value in getattr(card, section).model_dump().items():
+            key = f"{section}.{name}"
+            if key not in supported:
+                raise UsageError(f"{key} = {value!r}: {program} does not support this setting")
+            values = supported[key]
+            if values is not None and value not in values:
+                known = " or ".join(map(repr, values))
+                raise UsageError(f"{key} = {value!r}: {program} supports only {known}; {_remedy(key, values)}")
+
+
+def _remedy(key: str, values: Collection[Any]) -> str:
+    if key.startswith("decode."):
+        return f"add --{key.replace('_', '-')} {next(iter(values))} to export the model with that"
+    return "train a model with that setting, or export to another program"
+
+
+def check_pieces(program: str, side: str, pieces: list[str]) -> None:
+    """Raises UsageError if two ids of a vocabulary have the same name: some programs know tokens only by name."""
+    if len(set(pieces)) < len(pieces):
+        twice = next(piece for number, piece in enumerate(pieces) if piece in pieces[:number])
+        raise UsageError(f"the {side} vocabulary has the piece {twice!r} twice; {program} needs a name for each id")
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """The parameters of a model by name. Records which ones were read, for `check_all_read`."""
+
+    def __init__(self, model: Transformer) -> None:
+        self._values = {name: np.asarray(value) for name, value in named(model).items()}
+        self._unread = set(self._values)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        value = self._values[name]
+        self._unread.discard(name)
+        return value
+
+    def __iter__(self) -> Any:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def check_all_read(self, program: str) -> None:
+        """Raises UsageError if a parameter was never read."""
+        if self._unread:
+            raise UsageError(f"{program} has no equivalent of the parameter {min(self._unread)}")
