@@ -307,7 +307,7 @@ def test_it_is_written_checked_and_told(model: Path, tmp_path: Path, caplog: pyt
 def test_nothing_compared_is_reported(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "lines").write_text("\n \n")
     assert door.main(command(model, tmp_path / "out")) == 0
-    assert "log-probabilities of 0 tokens" in caplog.text and "none of the 2 lines" in caplog.text
+    assert "log-probabilities of 0 tokens" in caplog.text and "no line of the 2 lines" in caplog.text
 
 
 def test_refusals_come_before_anything_is_written(

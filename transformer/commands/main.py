@@ -95,12 +95,12 @@ def _of_the_machine(problem: Exception) -> str:
     """What is told where the machine has too little memory or not the devices that were asked for; else nothing."""
     if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # JAX's
         return "out of memory; lower train.batch_tokens, or --batch-tokens of translate"
-    for name, value in os.environ.items():  # JAX refuses a value when it is imported
-        if name.startswith("JAX_") and name.lower() in str(problem).lower() and value in str(problem):
-            return f"{name}={value}: {problem}; correct the variable or unset it"
     if _no_device():
         asked = os.environ.get("JAX_PLATFORMS", "")
         return f"JAX_PLATFORMS={asked}: JAX finds no such device here; unset it, or install what JAX needs for it"
+    for name, value in os.environ.items():  # JAX refuses a value when it is imported
+        if name.startswith("JAX_") and name.lower() in str(problem).lower() and value in str(problem):
+            return f"{name}={value}: {problem}; correct the variable or unset it"
     return ""
 
 
