@@ -33,7 +33,7 @@ def test_a_part_of_a_run_names_the_run(part: str, relative: bool, monkeypatch: p
     with pytest.raises(UsageError) as failure:
         find_model(path)
     text = str(failure.value)
-    named = text.split("a part of the run ")[1].split("; ")[0]
+    named = text.split("a part of the run ")[1].split(", not a model")[0]
     assert Path(named).resolve() == run and "average" in text and "\n" not in text
 
 
