@@ -49,7 +49,7 @@ say "training:"
 grep -E 'compiled|target tokens/s|valid nll' "$OUT/train.log" | cut -c1-150 | tee -a "$OUT/summary.txt"
 
 # Stopped at the first checkpoint, and resumed: the same bits?
-train --run-dir "$OUT/stopped" 2> "$OUT/stopped.log" &
+"$PYTHON" train.py "$OUT/base.toml" --run-dir "$OUT/stopped" 2> "$OUT/stopped.log" &  # not in a subshell, for the signal
 process=$!
 until [ -d "$OUT/stopped/checkpoints/$((STEPS / 3))" ] || ! kill -0 $process 2> /dev/null; do sleep 0.2; done
 kill -TERM $process 2> /dev/null || true
