@@ -296,3 +296,19 @@ def test_a_changed_about_reaches_the_model_of_a_run(folder: Path) -> None:
     assert after["model.safetensors"] == before["model.safetensors"]
     start(folder / "own")
     assert model_bytes(folder / "own") == after
+
+
+def test_a_damaged_model_of_a_run_is_reported_and_stops_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(folder / "whole" / "model", folder / "run" / "model", dirs_exist_ok=True)
+    (folder / "run" / "model" / "config.json").write_text("{", encoding="utf8")
+    start(folder / "run", about__name="new")
+    assert "model/config.json: " in caplog.text and (folder / "run" / "checkpoints" / "12").is_dir()
+
+
+@pytest.mark.parametrize("line", ["data = 3", "train = 'x'", "[data]\nvalid = 3", "[train]\nbest_corpus = 3"])
+def test_a_config_of_wrong_types_is_one_line_for_a_run_that_has_begun_too(folder: Path, line: str) -> None:
+    run = str(folder / "run")
+    Path("wrong.toml").write_text(f'run_dir = "{run}"\n{line}\n', encoding="utf8")
+    with pytest.raises(UsageError, match=r"^wrong\.toml: ") as failure:
+        load_config("wrong.toml")
+    assert "\n" not in str(failure.value)

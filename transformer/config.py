@@ -16,10 +16,11 @@ Depth = Annotated[int, Field(ge=1, le=1 << 10)]
 NonNegative = Annotated[int, Field(ge=0)]
 Updates = Annotated[int, Field(ge=0, le=1 << 30)]  # the optimizer counts them in 32 bits
 Rate = Annotated[float, Field(ge=0, lt=1)]
+ALL, MEAN = "all", "mean"  # of several validation corpora: see `Train.best_corpus`
 FreeText = Annotated[str, Field(max_length=10_000)]  # limits the size of text in an untrusted model
 
 
-def expanded(path: str) -> str:
+def expand_home(path: str) -> str:
     """The path with a leading `~` replaced by the home directory, as a shell does. Raises ValueError without one."""
     full = os.path.expanduser(path)
     if full.startswith("~"):
@@ -27,7 +28,7 @@ def expanded(path: str) -> str:
     return full
 
 
-Place = Annotated[str, AfterValidator(expanded)]
+UserPath = Annotated[str, AfterValidator(expand_home)]
 
 
 class Section(BaseModel):
@@ -41,10 +42,10 @@ class Data(Section):
     """language code of the source, and the suffix of its files"""
     target: str = ""
     """language code of the target, and the suffix of its files"""
-    train: tuple[Place, ...] = ()
+    train: tuple[UserPath, ...] = ()
     """corpora: PREFIX (for PREFIX.en and PREFIX.de, .gz too), FILE.tsv, FILE.jsonl, FILE.parquet,
     hf:NAME[:CONFIG]:SPLIT, builtin:clauses"""
-    valid: tuple[Place, ...] = ()
+    valid: tuple[UserPath, ...] = ()
     """corpora to validate on, named in the same way; several get a score each (see train.best_corpus)"""
     max_length: Annotated[int, Field(ge=2, le=1 << 20)] = 128
     """tokens a side, end of sentence included; longer pairs are left out, and counted"""
@@ -61,7 +62,7 @@ class Data(Section):
 class Tokenizer(Section):
     """SentencePiece: trained on the corpus, or taken from files."""
 
-    models: tuple[Place, ...] = ()
+    models: tuple[UserPath, ...] = ()
     """SentencePiece models to use as they are: one for both sides, or source and target; none: train"""
     kind: Literal["unigram", "bpe"] = "unigram"
     """the subword algorithm"""
@@ -129,7 +130,7 @@ class Model(Section):
 class Train(Section):
     """How the model learns."""
 
-    init_from: Place = ""
+    init_from: UserPath = ""
     """model or run directory that gives the first weights, the tokenizer and what a config leaves out; "": none"""
     steps: Annotated[Updates, Field(ge=1)] = 100_000
     """optimizer updates"""
@@ -169,7 +170,7 @@ class Train(Section):
     """checkpoints kept beside the best one"""
     best_metric: Literal["bleu", "chrf", "nll"] = "bleu"
     """what decides on the best model"""
-    best_corpus: Place = "all"
+    best_corpus: UserPath = ALL
     """which corpus of data.valid decides on the best model: "all" (their sentences together), "mean" (the mean of their
     scores), or one of them, written as in data.valid"""
     patience: NonNegative = 0
@@ -227,7 +228,7 @@ class About(Section):
 class Config(Section):
     """A run, whole."""
 
-    run_dir: Place = ""
+    run_dir: UserPath = ""
     """where the run leaves everything"""
     seed: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 1  # JAX drops what is above, without a word
     """of the parameters, the order of the data, and dropout"""
@@ -253,8 +254,8 @@ class Config(Section):
                 raise ValueError(f"{key}: missing; set it in the config or with --{key.replace('_', '-')}")
         if is_open:
             return self  # all is checked again once it is known (training/initial.py)
-        if train.best_corpus not in ("all", "mean", *data.valid):
-            known = ", ".join(("all", "mean", *data.valid))
+        if train.best_corpus not in (ALL, MEAN, *data.valid):
+            known = ", ".join((ALL, MEAN, *data.valid))
             raise ValueError(
                 f"train.best_corpus: {train.best_corpus!r} is not a corpus in data.valid; use one of {known}"
             )

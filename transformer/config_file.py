@@ -65,28 +65,15 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
     return values
 
 
-def resolve(values: Mapping[str, Any], path: str | Path, recorded: Mapping[str, Any] | None = None) -> Config:
-    """The config of the values that were read from `path`; what they leave out is as `recorded`, or else the default.
-
-    Raises UsageError in one line.
-    """
+def resolve(values: Mapping[str, Any], path: str | Path) -> Config:
+    """The config of the values that were read from `path`, with the defaults. Raises UsageError in one line."""
     shown = _shown(path)
-    values = merged(recorded or {}, values)
     for problem in _taken_for_something_else(values):
         raise UsageError(f"{shown}: {problem}")
     try:
         return Config.model_validate(values)
     except ValidationError as problem:
         raise UsageError(f"{shown}: {_explain(problem.errors()[0])}") from None
-
-
-def merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded settings, by section, with those that are given in their place."""
-    both = dict(recorded)
-    for name, value in given.items():
-        section = both.get(name)
-        both[name] = {**section, **value} if isinstance(section, Mapping) and isinstance(value, Mapping) else value
-    return both
 
 
 def _shown(path: str | Path) -> str:

@@ -137,7 +137,7 @@ def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, Card]:
     """The model in a model directory, or the best one of a run directory. Raises UsageError in one line."""
     directory = find_model(path)
     _check_manifest(directory)
-    card = _read_card(directory / "config.json")
+    card = read_card(directory / "config.json")
     tokenizers = Tokenizers.load(directory)
     pieces = tokenizers.source.vocab_size, tokenizers.target.vocab_size
     if pieces != (card.source_vocabulary, card.target_vocabulary):
@@ -233,7 +233,8 @@ def which_version(manifest: dict[str, Any]) -> str:
     return f"install another version of {PACKAGE}"
 
 
-def _read_card(path: Path) -> Card:
+def read_card(path: Path) -> Card:
+    """The content of a config.json. Raises UsageError."""
     try:
         return Card.model_validate_json(path.read_bytes())
     except ValidationError as problem:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from transformer.config import Config, expanded
+from transformer.config import Config, expand_home
 from transformer.config_file import Setting, nearest, sections, settings
 from transformer.errors import UsageError
 
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def path(text: str) -> str:
     """The type of an argument that names a file or a directory: a leading `~` is the home directory."""
     try:
-        return expanded(text)
+        return expand_home(text)
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
 

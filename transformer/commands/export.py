@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transformer.commands.arguments import Parser, add_check, add_section, path, section_of
-from transformer.commands.model_output import free_place
+from transformer.commands.model_output import free_place, restore_on_failure
 from transformer.config_file import changed
 from transformer.errors import SystemProblem, UsageError
 
@@ -26,7 +26,7 @@ QUANTIZATIONS = ("float32", "float16", "bfloat16", "int8", "int8_float32", "int8
 def main(words: Sequence[str]) -> None:
     parser = Parser(
         "export",
-        "Write a model as another program's, and check that the two say the same, if that program is installed here.",
+        "Write a model as another program's, and check that the results are the same, if that program is installed.",
     )
     parser.add_argument("output", type=path, metavar="OUT", help="the directory to write; must not be there yet")
     parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> None:
     import jax
 
     from transformer.commands.devices import start_jax
-    from transformer.commands.peers import check_agreement, lines_to_check, restore_on_failure
+    from transformer.commands.peers import check_agreement, lines_to_check
     from transformer.translator import Translator
 
     lines = lines_to_check(arguments.check)

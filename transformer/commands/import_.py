@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformer.commands.arguments import Parser, add_check, path
-from transformer.commands.model_output import free_place, write_model
+from transformer.commands.model_output import free_place, restore_on_failure, write_model
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> None:
     import jax
 
     from transformer.commands.devices import start_jax
-    from transformer.commands.peers import check_agreement, lines_to_check, marian, restore_on_failure
+    from transformer.commands.peers import check_agreement, lines_to_check, marian
     from transformer.interop.marian_import import import_marian
     from transformer.translator import Translator
 

@@ -1,6 +1,9 @@
 """The model that a command writes: in a place that was free, whole or not there."""
 
 import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,3 +43,35 @@ def write_model(place: Path, model: "Transformer", tokenizers: "Tokenizers", car
         ) from problem
     finally:
         clear_leftovers(place)
+
+
+class Rejected(UsageError):
+    """What was written did not pass its check."""
+
+
+@contextmanager
+def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
+    """Restores `place` as it was, absent or an empty directory, if the work inside fails.
+
+    With `keep`, what was Rejected stays. The message of Rejected says what became of it.
+    """
+    was_there, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
+    try:
+        yield
+    except Rejected as problem:
+        if keep:
+            raise Rejected(f"{problem}; it is kept in {place}") from None
+        _restore(place, missing, was_there=was_there)
+        raise Rejected(f"{problem}; nothing is left in {place} (--keep leaves it there)") from None
+    except BaseException:
+        _restore(place, missing, was_there=was_there)
+        raise
+
+
+def _restore(place: Path, missing: Sequence[Path], *, was_there: bool) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    if was_there:
+        place.mkdir()
+    for parent in missing:
+        with suppress(OSError):  # not there, or others have put something there meanwhile
+            parent.rmdir()

@@ -1,14 +1,12 @@
 """The check after an export or import: the other program, if installed, must give the same results."""
 
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transformer.commands.files import read_text
-from transformer.errors import UsageError
+from transformer.commands.model_output import Rejected
 
 if TYPE_CHECKING:
     from transformer.data.tokenizer import Tokenizers
@@ -36,7 +34,7 @@ def check_agreement(
 ) -> None:
     """Logs in one line how far the two programs agree, or that the other one is not installed.
 
-    Raises UsageError if they disagree. `exact`: both have the same weights, and not rounded ones.
+    Raises Rejected if they disagree. `exact`: both have the same weights, and not rounded ones.
     """
     from transformer.interop.agreement import agreement, in_float32
 
@@ -50,35 +48,7 @@ def check_agreement(
         what = "translation" if found.tokens else "line"
         log.warning("warning: no %s of the %d lines could be compared; give others with --check", what, len(lines))
     if fault := found.fault(exact=exact):
-        raise UsageError(f"{needed} does not give the same results: {fault}")
-
-
-@contextmanager
-def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
-    """Restores `place` as it was, absent or empty, if the work inside fails; what was written stays with `keep`.
-
-    Raises what was raised inside; a UsageError also says what became of the place.
-    """
-    was_there, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
-    try:
-        yield
-    except BaseException as failure:
-        is_kept = keep and place.exists() and isinstance(failure, UsageError)
-        if not is_kept:
-            _undo(place, missing, was_there=was_there)
-        if isinstance(failure, UsageError):
-            told = f"it is kept in {place}" if is_kept else f"nothing is left in {place} (--keep leaves it there)"
-            raise UsageError(f"{failure}; {told}") from None
-        raise
-
-
-def _undo(place: Path, missing: Sequence[Path], *, was_there: bool) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    if was_there:
-        place.mkdir()
-    for parent in missing:
-        with suppress(OSError):  # not there, or others have put something there meanwhile
-            parent.rmdir()
+        raise Rejected(f"{needed} does not give the same results: {fault}")
 
 
 def marian(directory: Path, tokenizers: "Tokenizers", card: "Card") -> "Peer":

@@ -49,15 +49,15 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the content as first read: of the files' bytes, unpacked, or of the pairs where there are no files.
+        """sha256 of the content as first read: of the decompressed bytes of the files, or of the pairs without files.
 
-        It does not depend on the names of the files, nor on whether they are packed.
+        It does not depend on the names of the files, nor on whether they are compressed.
         """
         return self._digest(open_bytes)
 
     @cached_property
     def compressed_digest(self) -> str:
-        """Like `digest`, but of the packed bytes of a .gz file. Runs recorded this before format 2."""
+        """Like `digest`, but of the compressed bytes of a .gz file. Runs recorded this before format 2."""
         return self._digest(lambda path: open(path, "rb")) if any(map(_is_gzip, self.files)) else self.digest
 
     def _digest(self, open_file: Callable[[Path], BinaryIO]) -> str:

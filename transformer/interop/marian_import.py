@@ -37,7 +37,7 @@ REQUIRED = {  # settings with one value that ours can follow
     "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
     "static_position_embeddings": True,
 }  # fmt: skip
-DISABLED: dict[str, tuple[Any, ...]] = {  # rules of generation that are not supported, and the values that disable them
+DISABLED_VALUES: dict[str, tuple[Any, ...]] = {  # of the rules of generation that are not supported
     "do_sample": (False,), "num_beam_groups": (1,), "diversity_penalty": (0,), "penalty_alpha": (0,),
     "repetition_penalty": (1,), "encoder_repetition_penalty": (1,), "guidance_scale": (1,),
     "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,), "forced_bos_token_id": (),
@@ -181,7 +181,7 @@ def _decode(generation: Settings) -> Settings:
 
 def _check_generation(generation: Settings) -> None:
     """Raises UsageError for a rule of generation that is not supported, unless its value disables it."""
-    for key, disabling in DISABLED.items():
+    for key, disabling in DISABLED_VALUES.items():
         if generation.get(key) not in (None, *disabling):
             raise UsageError(f"generation_config.json: {key} is {generation[key]!r}, which cannot be imported")
     if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):

@@ -5,18 +5,20 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax import Array
 from jax.sharding import Mesh
 from safetensors import SafetensorError
 
-from transformer.config import Config
+from transformer.config import ALL, Config
 from transformer.data.batches import Batch, Batches
 from transformer.data.prepare import Corpora, Prepared
-from transformer.errors import Diverged, SystemProblem
+from transformer.data.tokenizer import Tokenizers
+from transformer.errors import Diverged, SystemProblem, UsageError
 from transformer.model.transformer import Transformer
-from transformer.model_dir import Card, load_model, save_model
+from transformer.model_dir import Card, load_model, read_card, save_model
 from transformer.training.checkpoint import Checkpoint, Checkpoints, Progress
 from transformer.training.log import Journal, Meter
 from transformer.training.resume import origin
@@ -24,7 +26,7 @@ from transformer.training.run_dir import CorpusRecord, DataRecord, same_contents
 from transformer.training.sharding import put_batch
 from transformer.training.signals import Abandoned, Stop
 from transformer.training.state import TrainState, all_finite
-from transformer.training.validation import ALL, measure, quality, validate
+from transformer.training.validation import measure, quality, validate
 from transformer.translator import Translator
 
 log = logging.getLogger(__name__)
@@ -93,10 +95,29 @@ class Run(NamedTuple):
 def update_about(config: Config) -> None:
     """Gives the model of a run the [about] of its config, which may have changed since the model was saved."""
     place = config.directory / "model"
-    if (place / "manifest.json").exists():
+    if not (place / "config.json").exists():
+        return
+    try:
+        if read_card(place / "config.json").about == config.about:
+            return
         model, tokenizers, card = load_model(place)
-        if card.about != config.about:
-            save_model(place, model, tokenizers, card.model_copy(update={"about": config.about}))
+    except UsageError as problem:  # the next best model replaces it
+        log.warning("warning: %s", problem)
+        return
+    card = card.model_copy(update={"about": config.about})
+    _save_model("the model with its new [about]", place, model, tokenizers, card)
+
+
+def _save_model(what: str, place: Path, model: Transformer, tokenizers: Tokenizers, card: Card) -> None:
+    """Raises SystemProblem for a full disk."""
+    try:
+        save_model(place, model, tokenizers, card)
+    except (OSError, SafetensorError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise SystemProblem(
+            f"{what} cannot be saved in {place}: {reason}; make room, and run the same command again: it resumes from"
+            " the last checkpoint"
+        ) from problem
 
 
 @dataclass
@@ -152,7 +173,8 @@ class Keeper:
             for name, metrics in found.corpora.items():
                 log.info("step %d  valid %s  of %s", step, scores % metrics, name)
         if is_best:
-            self._keep(step, model)
+            place = run.config.directory / "model"
+            _save_model(f"the model of step {step}", place, model, run.corpus.tokenizers, run.card)
             self.progress = Progress(best=value, best_step=step, measure=run.measure, validated=step)
         else:
             self.progress = replace(before, without_better=before.without_better + 1, validated=step)
@@ -160,17 +182,6 @@ class Keeper:
 
     def _valid_batches(self, corpus: int) -> Iterator[Batch[Array]]:
         return (put_batch(batch, self.run.mesh) for batch in self.run.valid[corpus].in_order())
-
-    def _keep(self, step: int, model: Transformer) -> None:
-        place = self.run.config.directory / "model"
-        try:
-            save_model(place, model, self.run.corpus.tokenizers, self.run.card)
-        except (OSError, SafetensorError) as problem:
-            reason = problem.strerror if isinstance(problem, OSError) else problem
-            raise SystemProblem(
-                f"the model of step {step} cannot be saved in {place}: {reason}; make room, and run the same command"
-                " again: it goes on from the checkpoint before"
-            ) from problem
 
     def end(self, step: int, state: TrainState) -> None:
         """What is due when a run ends before its last step. Raises SystemProblem for a full disk."""

@@ -59,10 +59,8 @@ def _begin(config: Config, *, allow_changes: bool) -> Run:
     resume.check_corpora(config, recorded, corpora, allow_changes=allow_changes)
     if config.tokenizer.models:
         tokenizers = load_tokenizers(config.tokenizer.models)
-    newest = newest_manifest(
-        config.directory / "checkpoints"
-    )  # a refused run stays as it is: no file before this check
-    resume.check_checkpoint(config, newest, corpora, tokenizers)
+    # Before any file is written, so that a refused run stays as it is; again when the tokenizers of a corpus are known.
+    resume.check_checkpoint(config, newest_manifest(config.directory / "checkpoints"), corpora, tokenizers)
     clear_leftovers(config.directory / "model")
     corpus = prepare(config, corpora, config.directory / "data", tokenizers)
     return _plan(config, corpora, corpus, mesh, recorded)
@@ -118,14 +116,15 @@ def _plan(config: Config, corpora: Corpora, corpus: Prepared, mesh: Mesh, record
 def _plan_state(run: Run) -> tuple[Callable[..., TrainState], TrainState]:
     """What makes the first state, and the shapes of a state, each with its place on the mesh."""
     config, sides = run.config, run.corpus.tokenizers
-    make = _maker(config.model, config.train, config.seed, sides.source.vocab_size, sides.target.vocab_size)
+    sizes = sides.source.vocab_size, sides.target.vocab_size
+    make = _initial_state_function(config.model, config.train, config.seed, *sizes)
     shapes = jax.eval_shape(make)
     places = shardings(shapes, run.mesh)
     return make, jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
 
 
-@cache  # as is the update, for JAX
-def _maker(*settings: Any) -> Callable[..., TrainState]:
+@cache  # as make_update: JAX traces and compiles a function once
+def _initial_state_function(*settings: Any) -> Callable[..., TrainState]:
     return partial(initial_state, *settings)
 
 

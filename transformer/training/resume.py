@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformer import config_file
-from transformer.config import Config, expanded
+from transformer.config import ALL, Config, expand_home
 from transformer.data.prepare import Corpora
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
@@ -75,7 +75,7 @@ def resumed(config: Config) -> Config:
 def _directory(given: Mapping[str, Any]) -> Path | None:
     run_dir = given.get("run_dir")
     try:
-        return Path(expanded(run_dir)) if isinstance(run_dir, str) and run_dir and "\0" not in run_dir else None
+        return Path(expand_home(run_dir)) if isinstance(run_dir, str) and run_dir and "\0" not in run_dir else None
     except ValueError:  # reported when the values are checked
         return None
 
@@ -96,13 +96,26 @@ def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str
     ]
     if kept:
         log.info("not set in the config, so kept as recorded in %s: %s", path, ", ".join(kept))
-    both = config_file.merged(recorded, given)
-    corpora, best = both["data"]["valid"], config.train.best_corpus
-    if best in config.data.valid and not _is_given(given, "train.best_corpus") and isinstance(corpora, list | tuple):
-        both["train"]["best_corpus"] = dict(zip(config.data.valid, corpora, strict=False)).get(
-            best, best
-        )  # if it moved
+    return _merged(recorded, _best_corpus_moved(config, given))
+
+
+def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded values, by section, with those that are given in their place."""
+    both = dict(recorded)
+    for name, value in given.items():
+        section = both.get(name)
+        both[name] = {**section, **value} if isinstance(section, Mapping) and isinstance(value, Mapping) else value
     return both
+
+
+def _best_corpus_moved(recorded: Config, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The given values; if data.valid is given and train.best_corpus is not, the recorded one under its new name."""
+    if not _is_given(given, "data.valid") or _is_given(given, "train.best_corpus"):
+        return given
+    before, now, best = recorded.data.valid, given["data"]["valid"], recorded.train.best_corpus
+    if best not in before or not isinstance(now, list | tuple) or len(now) != len(before):
+        return given
+    return _merged(given, {"train": {"best_corpus": now[before.index(best)]}})
 
 
 def _is_given(given: Mapping[str, Any], key: str) -> bool:
@@ -119,7 +132,7 @@ def _refuse_moved(path: Path, directory: Path | None) -> None:
         return
     try:
         recorded = tomllib.loads((here / "config.toml").read_text(encoding="utf8"))["run_dir"]
-        was_here = Path(expanded(recorded)).resolve() == directory.resolve()
+        was_here = Path(expand_home(recorded)).resolve() == directory.resolve()
     except (OSError, ValueError, KeyError, TypeError):
         was_here = False
     if was_here:
@@ -225,5 +238,5 @@ def _best_by_place(config: Config) -> dict[str, Any]:
     """train.best_corpus with the place of a corpus among several instead of its name, which may change."""
     best, corpora = config.train.best_corpus, config.data.valid
     if len(corpora) < 2:
-        return {"train.best_corpus": "all"}
+        return {"train.best_corpus": ALL}
     return {"train.best_corpus": f"number {corpora.index(best) + 1} of data.valid" if best in corpora else best}

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from transformer import evaluation
-from transformer.config import Config, Train
+from transformer.config import ALL, MEAN, Config, Train
 from transformer.data.batches import Batch
 from transformer.data.corpus import Corpus
 from transformer.data.prepare import ValidCorpus
@@ -21,7 +21,6 @@ from transformer.training.state import batch_losses
 from transformer.translator import Translator
 
 Metrics = dict[str, float]
-ALL, MEAN = "all", "mean"  # of several corpora: see `train.best_corpus`
 
 
 class Validation(NamedTuple):
