@@ -24,7 +24,8 @@ def expand_home(path: str) -> str:
     """The path with a leading `~` replaced by the home directory, as a shell does. Raises ValueError without one."""
     full = os.path.expanduser(path)
     if full.startswith("~"):
-        raise ValueError(f"{path!r}: there is no home directory {path.split('/')[0]}; write the path in full")
+        home = path.split("/")[0]
+        raise ValueError(f"{path!r}: there is no home directory {home}; write the path in full, or ./{home} for that name")
     return full
 
 
