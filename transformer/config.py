@@ -25,7 +25,7 @@ def expand_home(path: str) -> str:
     full = os.path.expanduser(path)
     if full.startswith("~"):
         home = path.split("/")[0]
-        raise ValueError(f"{path!r}: there is no home directory {home}; write the path in full, or ./{home} for that name")
+        raise ValueError(f"{path!r}: there is no home directory {home}; write it in full, or ./{home} for that name")
     return full
 
 
