@@ -2,7 +2,7 @@
 
 import sys
 
-from transformer.commands.main import leave, run
+from transformer.cli.main import leave, run
 
 if __name__ == "__main__":
     leave(run("train", sys.argv[1:]))

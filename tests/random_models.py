@@ -7,8 +7,8 @@ from transformer.config import Decode, Model
 from transformer.data.tokenizer import Tokenizers
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
-from transformer.model_dir import Card
-from transformer.translator import Translator
+from transformer.translation.model_dir import ModelConfig
+from transformer.translation.translator import Translator
 
 DECODE = Decode(beam_size=4, max_ratio=2, max_extra=4, batch_tokens=256, min_length=0)
 CROSS, SOURCE = 6, 4  # so that a translation depends on its source
@@ -21,7 +21,7 @@ def random_translator(
     """A small model with these settings of [model]. The end is likelier by `end` logits, and by more step by step."""
     sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
     small = {"d_model": 16, "d_ff": 24, "num_heads": 2, "encoder_layers": 2, "decoder_layers": 2, "max_positions": 64}
-    card = Card(
+    card = ModelConfig(
         source="en",
         target="de",
         source_vocabulary=sizes[0],
@@ -30,7 +30,7 @@ def random_translator(
         model=Model.model_validate(small | settings),
         decode=DECODE,
     )
-    model = Transformer(card.model, *sizes, key=jax.random.key(0))
+    model = Transformer(card.model, *sizes, rng=jax.random.key(0))
     rng = np.random.default_rng(seed)
     values = {name: _random(name, value.shape, rng) for name, value in named(model).items()}
     if card.model.tie_embeddings != "all":

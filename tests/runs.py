@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from transformer import config_file
-from transformer.checksums import sealed, unsealed
-from transformer.config import Config
+from transformer.config import Config, loading
+from transformer.files.manifest import seal, unseal
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +53,7 @@ def small(run_dir: Path, **changes: Any) -> Config:
     file = run_dir.parent / "config.toml"
     file.write_text(SMALL, encoding="utf8")
     overrides = {key.replace("__", "."): value for key, value in changes.items()}
-    return config_file.load(file, {"run_dir": str(run_dir), **overrides})
+    return loading.load(file, {"run_dir": str(run_dir), **overrides})
 
 
 def start(run_dir: Path, *flags: str, **options: Any) -> subprocess.Popen[str]:
@@ -114,9 +113,9 @@ def flushes_and_names(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
 
 
 def rewrite(checkpoint: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Another manifest for a checkpoint, sealed as a version of this package would."""
+    """Another manifest for a checkpoint, seal as a version of this package would."""
     path = checkpoint / "manifest.json"
-    path.write_text(sealed(change(unsealed(path.read_text(encoding="utf8")))), encoding="utf8")
+    path.write_text(seal(change(unseal(path.read_text(encoding="utf8")))), encoding="utf8")
 
 
 def as_format_1(manifest: dict[str, Any], measure: str) -> dict[str, Any]:

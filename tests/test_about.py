@@ -7,12 +7,14 @@ import pytest
 
 from random_models import random_translator
 from runs import small
-from transformer.commands import main as door
+from transformer.cli import main as door
 from transformer.config import About
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
-from transformer.model_dir import load_model, save_model
-from transformer.training.initial import complete
+from transformer.run.initial_model import complete
+from transformer.translation.model_dir import load_model, save_model
+
+pytestmark = pytest.mark.mixed_dtypes
 
 ABOUT = About(
     name="Captions ▁ 1.0",
@@ -24,7 +26,7 @@ ABOUT = About(
 @pytest.fixture
 def model(tokenizers: Tokenizers, tmp_path: Path) -> Path:
     ours = random_translator(tokenizers, norm="post", end=4)
-    save_model(tmp_path / "model", ours.model, tokenizers, ours.card.model_copy(update={"about": ABOUT}))
+    save_model(tmp_path / "model", ours.model, tokenizers, ours.config.model_copy(update={"about": ABOUT}))
     return tmp_path / "model"
 
 

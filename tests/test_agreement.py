@@ -9,8 +9,9 @@ from random_models import random_translator
 from transformer.data.corpus import Pair
 from transformer.data.tokenizer import Tokenizers
 from transformer.interop.agreement import Agreement, agreement
-from transformer.scoring import score
-from transformer.translator import Translator, limit
+from transformer.translation.model_config import max_target_length
+from transformer.translation.scoring import score
+from transformer.translation.translator import Translator
 
 LINES = ["Does she carry", "Do you arrive", "His shirt is", "Who calls your"]
 
@@ -57,16 +58,16 @@ def ours(tokenizers: Tokenizers) -> Translator:
 def test_what_is_the_same_is_found_so(ours: Translator) -> None:
     peer = Itself(ours, LINES)
     found = agreement(ours, peer, LINES)
-    assert found.sentences == len(LINES) and found.same == {1: len(LINES), 4: len(LINES)}
+    assert found.sentences == len(LINES) and found.equal == {1: len(LINES), 4: len(LINES)}
     assert found.tokens >= len(LINES) and found.difference == 0 and not found.fault(exact=True)
     longest = max(map(len, peer.lines))
-    assert peer.most == limit(longest, ours.card.decode, ours.card.model)
+    assert peer.most == max_target_length(longest, ours.config.decode, ours.config.model)
 
 
 @pytest.mark.parametrize("error", [0.001, -0.5, float("nan")])
 def test_what_differs_is_counted(ours: Translator, error: float) -> None:
     found = agreement(ours, Itself(ours, LINES, error, differs=True), LINES)
-    assert found.same == {1: len(LINES) - 1, 4: len(LINES) - 1}
+    assert found.equal == {1: len(LINES) - 1, 4: len(LINES) - 1}
     assert "log-probability" in found.fault(exact=True)
     np.testing.assert_allclose(found.difference, abs(error), rtol=1e-4)
 
@@ -91,9 +92,9 @@ def test_translations_that_are_cut_are_scored_alone(tokenizers: Tokenizers) -> N
 
 
 def test_a_greedy_model_is_tried_with_a_beam_too(ours: Translator) -> None:
-    card = ours.card.model_copy(update={"decode": ours.card.decode.model_copy(update={"beam_size": 1})})
+    card = ours.config.model_copy(update={"decode": ours.config.decode.model_copy(update={"beam_size": 1})})
     greedy = Translator(ours.model, ours.tokenizers, card)
-    assert list(agreement(greedy, Itself(greedy, LINES), LINES).same) == [1, 5]
+    assert list(agreement(greedy, Itself(greedy, LINES), LINES).equal) == [1, 5]
 
 
 def test_it_is_told_in_a_line() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from transformer.data import alignment
-from transformer.data.alignment import BLOCK, FARTHEST, SHIFTS, Shift, find_shifts
+from transformer.data.checks import alignment
+from transformer.data.checks.alignment import BLOCK, FARTHEST, SHIFTS, Shift, find_shifts
 from transformer.data.clauses import clauses
 
 Pairs = list[tuple[str, str]]

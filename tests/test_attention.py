@@ -22,7 +22,7 @@ def normal(seed: int, *shape: int) -> Array:
 
 
 def attention() -> Attention:
-    module = jax.eval_shape(lambda key: Attention(D, H, 0.0, dtype=jnp.dtype(jnp.float32), key=key), jax.random.key(0))
+    module = jax.eval_shape(lambda rng: Attention(D, H, 0.0, dtype=jnp.dtype(jnp.float32), rng=rng), jax.random.key(0))
     random = np.random.default_rng(1)
     return jax.tree.map(lambda leaf: random.normal(0, 0.4, leaf.shape).astype(np.float32), module)
 
@@ -67,9 +67,9 @@ def test_masks() -> None:
     inf = np.inf
     np.testing.assert_array_equal(causal_mask(3)[0, 0], [[0, -inf, -inf], [0, 0, -inf], [0, 0, 0]])
     # Two hypotheses at position 1: the first has taken over token 0 of the second, the second is its own.
-    writers = jnp.array([[[1, 0, 0], [1, 1, 0]]])
+    beam_indices = jnp.array([[[1, 0, 0], [1, 1, 0]]])
     shown = [[-inf, 0, -inf, 0, -inf, -inf], [-inf, -inf, -inf, 0, 0, -inf]]
-    np.testing.assert_array_equal(beam_mask(writers, jnp.array(1))[0, 0], shown)
+    np.testing.assert_array_equal(beam_mask(beam_indices, jnp.array(1))[0, 0], shown)
     np.testing.assert_array_equal(padding_mask(IS_TOKEN)[:, 0, 0], [[0] * 5, [0, 0, -inf, -inf, -inf]])
     assert padding_mask(IS_TOKEN).shape == (B, 1, 1, S)
     assert causal_mask(3).shape == (1, 1, 3, 3)
@@ -108,7 +108,7 @@ def test_dropout_drops_weights() -> None:
     memory, nothing = KeysValues(zeros, ones), jnp.zeros((1, 1, 1, 1))
 
     def seen(key: Array | None) -> np.ndarray:
-        return np.asarray(attend(zeros[:, :7], memory, nothing, rate=0.3, key=key)).ravel()
+        return np.asarray(attend(zeros[:, :7], memory, nothing, dropout_rate=0.3, rng=key)).ravel()
 
     np.testing.assert_allclose(seen(None), 1, rtol=1e-5)
     found = seen(jax.random.key(1))

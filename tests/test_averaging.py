@@ -12,14 +12,16 @@ from orbax.checkpoint import v1 as orbax
 from safetensors.numpy import load_file
 
 from runs import small
-from transformer.commands import main as door
+from transformer.cli import main as door
 from transformer.config import Train
 from transformer.errors import UsageError
-from transformer.model_dir import load_model, save_model
-from transformer.training import checkpoint
-from transformer.training.averaging import average, best_steps, newest_steps, read_config
-from transformer.training.loop import train
-from transformer.translator import Translator
+from transformer.run import checkpoints as checkpoint
+from transformer.run.averaging import average, best_steps, newest_steps, read_config
+from transformer.run.trainer import train
+from transformer.translation.model_dir import load_model, save_model
+from transformer.translation.translator import Translator
+
+pytestmark = pytest.mark.mixed_dtypes
 
 
 @pytest.fixture(scope="module")
@@ -129,17 +131,17 @@ def test_the_best_are_chosen_by_the_metric_of_the_run(tmp_path: Path) -> None:
     assert best(2, "bleu") == [2, 3]  # the earlier of equals, as a training keeps them
     assert best(3, "chrf") == [1, 2, 3]
     assert best(5, "chrf") == [1, 2, 3, 4, 10]
-    with pytest.raises(UsageError, match=r"6 validated .* there are 5 \(1, 2, 3, 4, 10\).*train\.keep .*2"):
+    with pytest.raises(UsageError, match=r"6 validated checkpoints, there are 5 \(1, 2, 3, 4, 10\).* with 2"):
         best(6, "chrf")
     assert newest_steps(tmp_path, 3, Train()) == [5, 6, 10]
 
 
 def test_too_few_checkpoints_are_counted(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert "5 checkpoints are wanted, and there are 4 (10, 20, 30, 40)" in fails(
+    assert "cannot average 5 checkpoints, there are 4 (10, 20, 30, 40)" in fails(
         capsys, "average", copy, out, "--last", 5
     )
-    assert "train.keep large enough: it is 9" in fails(capsys, "average", copy, out, "--best", 5)
+    assert "train.keep: with 9" in fails(capsys, "average", copy, out, "--best", 5)
     (copy / "metrics.jsonl").unlink()
     assert "there are 0 (none)" in fails(capsys, "average", copy, out, "--best", 1)
     shutil.rmtree(copy / "checkpoints")
@@ -177,7 +179,7 @@ def test_a_checkpoint_that_goes_while_it_is_read_is_named(
         return found if late else whole(place, *arguments)
 
     monkeypatch.setattr(checkpoint.orbax, call, read)
-    with pytest.raises(UsageError, match=r"checkpoints/20: a training let go of this checkpoint meanwhile"):
+    with pytest.raises(UsageError, match=r"checkpoints/20: a training has removed this checkpoint meanwhile"):
         average(copy, [20, 40], read_config(copy))
 
 
@@ -185,7 +187,7 @@ def another_model(run: Path) -> None:
     model, tokenizers, card = load_model(run)
     other = card.model.model_copy(update={"d_ff": 31})
     values = jax.eval_shape(
-        lambda: type(model)(other, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(1))
+        lambda: type(model)(other, card.source_vocabulary, card.target_vocabulary, rng=jax.random.key(1))
     )
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), values)
     save_model(run / "model", zeros, tokenizers, card.model_copy(update={"model": other}))
@@ -196,7 +198,7 @@ def another_model(run: Path) -> None:
     [
         (lambda run: shutil.rmtree(run / "model"), "this run has no model yet"),
         (lambda run: (run / "config.toml").unlink(), "not a run directory"),
-        (another_model, "checkpoint 40 is of another model than"),
+        (another_model, "checkpoint 40 belongs to another model than"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused(

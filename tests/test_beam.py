@@ -12,7 +12,7 @@ import pytest
 from jax import Array
 
 from toys import CODES, Toy, extended, toy_step
-from transformer.decoding.beam import Stop, beam_search, when_certain, when_full, when_unlikely
+from transformer.decoding.beam import StopRule, beam_search, when_certain, when_full, when_unlikely
 from transformer.decoding.hypotheses import Hypotheses, Symbols
 
 V, L = 7, 5
@@ -24,13 +24,28 @@ Found = list[tuple[tuple[int, ...], float, float]]  # tokens, log-probability, s
 
 @partial(jax.jit, static_argnames=("beams", "n_best", "stop", "shortest"))
 def search(
-    logits: Array, limits: Array, alpha: Array, *, beams: int, n_best: int, stop: Stop = when_certain, shortest: int = 0
+    logits: Array,
+    limits: Array,
+    alpha: Array,
+    *,
+    beams: int,
+    n_best: int,
+    stop: StopRule = when_certain,
+    shortest: int = 0,
 ) -> Hypotheses:
     cache = Toy(logits, jnp.zeros((len(logits), beams), jnp.int32))
     return beam_search(
-        toy_step, cache, limits, SYMBOLS,
-        beams=beams, length=L, shortest=shortest, length_penalty=alpha, stop=stop, n_best=n_best,
-    )  # fmt: skip
+        toy_step,
+        cache,
+        limits,
+        SYMBOLS,
+        beam_size=beams,
+        cache_length=L,
+        min_length=shortest,
+        length_penalty=alpha,
+        stop=stop,
+        n_best=n_best,
+    )
 
 
 def random_logits(seed: int, sentences: int) -> np.ndarray:
@@ -138,7 +153,7 @@ def test_a_narrow_beam_equals_the_reference(beams: int, n_best: int) -> None:
     sentences = 41
     logits = random_logits(2, sentences)
     limits = np.random.default_rng(3).integers(1, L + 1, sentences)
-    expected: dict[Stop, Done] = {when_full: full, when_unlikely: unlikely, when_certain: never}
+    expected: dict[StopRule, Done] = {when_full: full, when_unlikely: unlikely, when_certain: never}
     different = set()
     for alpha in (0.0, 0.6, 1.0, 2.0):
         for stop, done in expected.items():

@@ -17,8 +17,10 @@ from jax import Array
 from orbax.checkpoint import v1 as orbax
 
 from runs import as_format_1, files_of_at_most, rewrite
-from transformer.errors import SystemProblem, UsageError
-from transformer.training.checkpoint import FORMAT, Checkpoint, Checkpoints, Progress, _read, recover
+from transformer.errors import ResourceError, UsageError
+from transformer.run.checkpoints import FORMAT, Checkpoint, Checkpoints, TrainingProgress, _read, recover
+
+pytestmark = pytest.mark.mixed_dtypes
 
 State = dict[str, Array]
 ENVIRONMENT, ORIGIN = {"jax": "0"}, {"tokenizers": "1"}
@@ -28,8 +30,8 @@ def state(step: int) -> State:
     return {"a": jax.random.normal(jax.random.key(step), (7, 11)), "b": jax.random.normal(jax.random.key(-step), (13,))}
 
 
-def progress(step: int, best: int = 1) -> Progress:
-    return Progress(
+def progress(step: int, best: int = 1) -> TrainingProgress:
+    return TrainingProgress(
         best=0.5, best_step=best, validated=step, pending=[{"kl": 0.1, "nll": step / 3}], pending_seconds=0.7
     )
 
@@ -193,7 +195,7 @@ def test_t03_a_failed_save_leaves_the_others_alone(copy: Path) -> None:
     checkpoints = Checkpoints(copy, 2)
     with (
         files_of_at_most(100),
-        pytest.raises(SystemProblem, match=r"the checkpoint of step 5 cannot be saved in .*: File too large \("),
+        pytest.raises(ResourceError, match=r"the checkpoint of step 5 cannot be written: File too large \("),
     ):
         save(checkpoints, 5)
     there = sorted(path.relative_to(copy) for path in copy.rglob("*"))
@@ -208,7 +210,7 @@ def test_t03_what_finds_no_room_is_not_begun(copy: Path, monkeypatch: pytest.Mon
     """The state has 7 x 11 and 13 numbers of four bytes."""
     checkpoints, free = Checkpoints(copy, 2), [359]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[0]))
-    with monkeypatch.context() as patch, pytest.raises(SystemProblem, match=r"step 5 .*No space left on device \("):
+    with monkeypatch.context() as patch, pytest.raises(ResourceError, match=r"step 5 .*No space left on device \("):
         patch.setattr(orbax, "save", lambda *arguments: pytest.fail("it was begun"))
         save(checkpoints, 5)
     free[0] = 360

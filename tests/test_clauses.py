@@ -10,11 +10,11 @@ from random import Random
 import pytest
 
 from transformer.data import clauses as corpus
-from transformer.data import clauses_grammar as grammar
-from transformer.data import clauses_lexicon as words
 from transformer.data.clauses import SPLITS, clauses
-from transformer.data.clauses_lexicon import Kind, Person
-from transformer.data.clauses_phrases import PRONOUNS, NounPhrase, other
+from transformer.data.clauses import grammar as grammar
+from transformer.data.clauses import lexicon as words
+from transformer.data.clauses.lexicon import Kind, Person
+from transformer.data.clauses.phrases import PRONOUNS, NounPhrase, other
 
 VERBS = {
     " ".join(filter(None, (verb.english, verb.particle))): verb
@@ -165,7 +165,7 @@ def test_sentences_are_written_as_sentences(pairs):
     for english, german in pairs:
         assert english[0].isupper() and german[0].isupper()
         assert english[-1] == german[-1] and english[-1] in ".?"
-        assert "  " not in english + german and len(english.split()) <= corpus.MOST_WORDS
+        assert "  " not in english + german and len(english.split()) <= corpus.MAX_WORDS
     assert 8 <= sum(len(english.split()) for english, _ in pairs) / len(pairs) <= 10
 
 
@@ -202,12 +202,12 @@ def test_pairs_do_not_depend_on_the_hash_seed(pairs):
 
 
 def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="split: 'dev' is none of train, valid, test"):
+    with pytest.raises(ValueError, match="split: 'dev' is not one of train, valid, test"):
         next(clauses("dev", 1))
 
 
 def test_an_exhausted_grammar_says_so(monkeypatch):
     monkeypatch.setattr(corpus, "sentence", lambda rng: ("I sleep.", "Ich schlafe."))
-    monkeypatch.setattr(corpus, "MOST_REPEATS", 10)
-    with pytest.raises(ValueError, match="the grammar gave 1"):
+    monkeypatch.setattr(corpus, "MAX_REPEATS", 10)
+    with pytest.raises(ValueError, match="the grammar has only 1"):
         list(islice(clauses("train", 2), 3))

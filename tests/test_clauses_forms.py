@@ -2,9 +2,9 @@
 
 import pytest
 
-from transformer.data import clauses_forms as forms
-from transformer.data import clauses_lexicon as words
-from transformer.data.clauses_lexicon import Case, Determiner, Person
+from transformer.data.clauses import forms as forms
+from transformer.data.clauses import lexicon as words
+from transformer.data.clauses.lexicon import Case, Determiner, Person
 
 THE, THIS, A = words.THE, Determiner("this", "dies", "der"), Determiner("a", "ein", "ein")
 OUR, NONE = Determiner("our", "unser", "ein"), Determiner("", "", "none")

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.commands.arguments import config_parser, parse_config
+from transformer.cli.arguments import config_of, config_parser
 from transformer.config import Config
-from transformer.config_file import load, sections, settings, to_toml
+from transformer.config.loading import load, sections, settings
 from transformer.errors import UsageError
+from transformer.run.run_dir import to_toml
 
 BASE = """
 run_dir = "runs/x"
@@ -31,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def parsed(file: Path, *flags: str) -> Config:
-    return parse_config(config_parser("train", "about"), [str(file), *flags])
+    return config_of(config_parser("train", "about").parse([str(file), *flags]))
 
 
 def refused(file: Path, *flags: str) -> str:
@@ -131,7 +132,7 @@ MISFITS = [
     (["--data.target="], "data.target: missing", "--data.target"),
     (["--data.train"], "data.train: missing", "--data.train"),
     (["--data.valid"], "data.valid: missing", "--data.valid"),
-    (["--data.target=en"], "data.target: is 'en'", "name another"),
+    (["--data.target=en"], "data.target: 'en'", "use another code"),
     (["--model.d-model=10", "--model.num-heads=4"], "model.d_model: 10", "model.num_heads = 4"),
     (["--model.d-model=9", "--model.num-heads=3"], "model.d_model: 9", "need it even"),
     (["--model.positions=learned", "--data.max-length=600"], "data.max_length: 600", "model.max_positions = 512"),
@@ -179,19 +180,21 @@ def test_files_that_are_no_config_are_named(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_boolean_is_no_number(file: Path) -> None:
-    assert refused_text(file, "seed = true\n" + BASE) == f"{file}: seed = true: should be no boolean"
+    assert refused_text(file, "seed = true\n" + BASE).startswith(f"{file}: seed = true: not a boolean")
     for setting in settings():
         section, _, name = setting.key.rpartition(".")
         if section in ("model", "train") and re.fullmatch(r"[\d.e-]+", setting.default):
             told = refused_text(file, f"{BASE}[{section}]\n{name} = false\n")
-            assert told == f"{file}: {setting.key} = false: should be no boolean"
+            assert told.startswith(f"{file}: {setting.key} = false: not a boolean")
 
 
 def test_a_name_with_nul_is_refused(file: Path) -> None:
     for line in ('run_dir = "runs/x"', 'train = ["a"]', 'valid = ["b"]', 'source = "en"'):
         told = refused_text(file, BASE.replace(line, line.replace('"', '"\\u0000', 1)))
-        assert f"{line.split()[0]} = " in told and told.endswith(": holds a NUL character; leave it out")
-    assert "tokenizer.models = ['a\\x00']: holds" in refused_text(file, BASE + '[tokenizer]\nmodels = ["a\\u0000"]\n')
+        assert f"{line.split()[0]} = " in told and told.endswith(": contains a NUL character; remove it")
+    assert "tokenizer.models = ['a\\x00']: contains" in refused_text(
+        file, BASE + '[tokenizer]\nmodels = ["a\\u0000"]\n'
+    )
 
 
 def test_toml_that_python_cannot_hold_is_refused(file: Path) -> None:

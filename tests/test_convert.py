@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from transformer.commands import main as door
+from transformer.cli import main as door
 from transformer.data.clauses import clauses
 from transformer.data.corpus import Pair
 from transformer.errors import UsageError
+from transformer.files.model_files import read_tensors
 from transformer.model.parameters import named, with_values
-from transformer.model_dir import Card, _read_parameters, load_model, save_model
-from transformer.scoring import score
-from transformer.translator import Translator
+from transformer.translation.model_config import ModelConfig
+from transformer.translation.model_dir import load_model, save_model
+from transformer.translation.scoring import score
+from transformer.translation.translator import Translator
+
+pytestmark = pytest.mark.mixed_dtypes
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 
@@ -24,7 +28,7 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 @pytest.fixture
 def model(tmp_path: Path, translator: Translator) -> Path:
     path = tmp_path / "model"
-    save_model(path, translator.model, translator.tokenizers, translator.card)
+    save_model(path, translator.model, translator.tokenizers, translator.config)
     return path
 
 
@@ -63,7 +67,7 @@ def test_values_are_rounded_once_and_read_as_float32(model: Path, translator: Tr
     assert stored == {{"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[precision]}
     assert json.loads((out / "config.json").read_text())["weights"] == precision
     found, _, card = load_model(out)
-    assert card == translator.card.model_copy(update={"weights": precision})
+    assert card == translator.config.model_copy(update={"weights": precision})
     before = named(translator.model)
     for name, value in named(found).items():
         assert value.dtype == np.float32
@@ -119,27 +123,28 @@ def test_what_a_precision_cannot_hold_is_refused(
     name = sorted(values)[3]
     for precision, value in (("float16", 65520.0), ("bfloat16", 3.4e38)):  # 65520 is the least that becomes infinite
         values[name].flat[0] = -value
-        save_model(model, with_values(translator.model, values), translator.tokenizers, translator.card)
+        save_model(model, with_values(translator.model, values), translator.tokenizers, translator.config)
         told = fails(capsys, "convert", model, model.with_name("out"), "--dtype", precision)
-        assert f"the tensor {name} has {value:.6g}: {precision} cannot hold that" in told
+        assert f"the tensor {name} has {value:.6g}, which {precision} cannot represent" in told
         assert [path.name for path in model.parent.iterdir()] == ["model"]
     values[name].flat[0] = 65519.0
-    save_model(model, with_values(translator.model, values), translator.tokenizers, translator.card)
+    save_model(model, with_values(translator.model, values), translator.tokenizers, translator.config)
     assert named(load_model(convert(model, "float16"))[0])[name].flat[0] == 65504
 
 
 def test_a_file_in_another_precision_than_the_card_is_refused(model: Path, translator: Translator) -> None:
+    shapes = {name: value.shape for name, value in named(translator.model).items()}
     for stored in PRECISIONS:
         path = convert(model, stored) / "model.safetensors"
         for told in set(PRECISIONS) - {stored}:
             with pytest.raises(UsageError, match=r"config\.json asks for (F16|BF16|F32) "):
-                _read_parameters(path, translator.card.model_copy(update={"weights": told}))
+                read_tensors(path, shapes, told)
 
 
 def test_a_card_that_tells_no_precision_is_of_a_float32_model(translator: Translator) -> None:
-    fields = translator.card.model_dump()
+    fields = translator.config.model_dump()
     del fields["weights"]
-    assert Card.model_validate(fields).weights == "float32"
+    assert ModelConfig.model_validate(fields).weights == "float32"
 
 
 # Where it is put
@@ -154,12 +159,12 @@ def test_only_a_free_place_is_taken(model: Path, tmp_path: Path, capsys: pytest.
         (tmp_path / f"{suffix}.{suffix}").mkdir()
     before = sorted(tmp_path.rglob("*")), contents(model)
     for name, told in {
-        "model": "is there already",
-        "link": "is there already",
-        "file": "is there already",
-        "full": "is there already",
-        "link/inside": f"lies in {model}",
-        "model/deep/inside": f"lies in {model}",
+        "model": "exists",
+        "link": "exists",
+        "file": "exists",
+        "full": "exists",
+        "link/inside": f"is inside {model}",
+        "model/deep/inside": f"is inside {model}",
         "new": "new.new is in the way",
         "old": "old.old is in the way",
     }.items():
@@ -185,7 +190,7 @@ def test_a_disk_that_is_full_leaves_nothing(model: Path, tmp_path: Path, capsys:
             told = fails(capsys, "convert", model, tmp_path / "out", "--dtype", "float16", code=4)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert f"{tmp_path / 'out'}: the model cannot be written" in told
+        assert f"{tmp_path / 'out'}: cannot be written" in told
         assert os.listdir(tmp_path) == ["model"]
 
 

@@ -9,17 +9,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from transformer.data.corpus import (
-    LONGEST_TEXT,
-    Corpus,
-    Outcome,
-    Pair,
-    Report,
-    clean,
-    clean_lines,
-    open_corpora,
-    open_corpus,
-)
+from transformer.data.checks.cleaning import MAX_TEXT_BYTES, CleaningReport, CorpusSummary, clean, clean_lines
+from transformer.data.corpus import Corpus, Pair, open_corpora, open_corpus
 from transformer.errors import DataError, UsageError
 
 PAIRS = [
@@ -181,7 +172,7 @@ def test_bad_tables_are_refused_when_opened(tmp_path: Path) -> None:
     path = write_table(tmp_path, nested=False)
     with pytest.raises(DataError, match=r"no column 'fr'; it has 'id', 'en', 'de'"):
         open_corpus(str(path), "en", "fr", "train")
-    with pytest.raises(DataError, match=r"the column 'id' holds int64, not text"):
+    with pytest.raises(DataError, match=r"the column 'id' contains int64, not text"):
         open_corpus(str(path), "en", "id", "train")
 
 
@@ -211,8 +202,8 @@ def test_the_builtin_corpus() -> None:
     [
         ("builtin:verses", r"builtin:clauses\[:SPLIT\[:COUNT\]\]"),
         ("builtin:clauses:dev", "no split 'dev'; there are train, valid, test"),
-        ("builtin:clauses:train:0", "'0' is no count"),
-        ("builtin:clauses:train:many", "'many' is no count"),
+        ("builtin:clauses:train:0", "'0' is not a number"),
+        ("builtin:clauses:train:many", "'many' is not a number"),
     ],
 )
 def test_an_unknown_builtin_corpus_is_refused(spec: str, found: str) -> None:
@@ -241,7 +232,7 @@ def test_pairs_that_are_not_utf8_are_left_out_and_counted(tmp_path: Path, form: 
     else:
         path.write_bytes(lines[form] + b"\n" + good[form] + b"\n")
     (tmp_path / "a.de").write_text("x\nx\n")
-    report = Report()
+    report = CleaningReport()
     corpus = opened(tmp_path / "a" if form == "prefix" else path)
     assert list(clean(corpus, report)) == [Pair("\ufffd", "x")]  # a replacement character that the corpus has is text
     assert report.summary() == "kept 1 of 2 pairs; left out: 1 invalid UTF-8 (line 1)"
@@ -257,7 +248,7 @@ def test_missing_texts_of_tables_are_empty(tmp_path: Path) -> None:
 
 def test_clean_strips_and_counts_by_reason() -> None:
     pairs = [Pair(" a\tb\u3000", "c"), Pair("\xa0", "x"), Pair("x", " "), Pair("\ud800", "")]
-    report = Report()
+    report = CleaningReport()
     assert list(clean(pairs, report)) == [Pair("a\tb", "c")]
     assert report.left_out == {"empty source": 1, "empty target": 1, "invalid UTF-8": 1}
     assert dict(report.lines) == {"empty source": [2], "empty target": [3], "invalid UTF-8": [4]}
@@ -271,7 +262,7 @@ CONTROLS = [chr(code) for code in (*range(1, 32), *range(127, 160)) if chr(code)
 @pytest.mark.parametrize("mark", WHITE, ids=ascii)
 def test_tabs_and_line_breaks_within_a_text_are_white_space(mark: str) -> None:
     pairs = [Pair(f"{mark}a{mark}b", f"c{mark}{mark}"), Pair(mark, "x"), Pair("x", mark)]
-    report = Report()
+    report = CleaningReport()
     assert list(clean(pairs, report)) == [Pair(f"a{mark}b", "c")]
     assert report.left_out == {"empty source": 1, "empty target": 1}
 
@@ -279,7 +270,7 @@ def test_tabs_and_line_breaks_within_a_text_are_white_space(mark: str) -> None:
 def test_texts_with_control_characters_are_left_out_and_counted() -> None:
     assert len(CONTROLS) == 65 - 1 - 9  # of C0, DEL and C1: but NUL, and those of WHITE
     pairs = [pair for mark in ["\0", *CONTROLS] for pair in (Pair(f"a{mark}", "b"), Pair("a", "b"), Pair("a", mark))]
-    report = Report()
+    report = CleaningReport()
     assert set(clean(pairs, report)) == {Pair("a", "b")}
     assert report.left_out == {"with NUL": 2, "with control characters": 2 * len(CONTROLS)}
     assert report.lines == {"with NUL": [1, 3], "with control characters": [4, 6, 7, 9, 10]}
@@ -287,29 +278,29 @@ def test_texts_with_control_characters_are_left_out_and_counted() -> None:
 
 @pytest.mark.parametrize("sign", ["a", "ä", "語", "😀"])
 def test_texts_of_more_than_a_million_bytes_are_left_out_and_counted(sign: str) -> None:
-    most = sign * (LONGEST_TEXT // len(sign.encode()))
-    report = Report()
+    most = sign * (MAX_TEXT_BYTES // len(sign.encode()))
+    report = CleaningReport()
     assert list(clean([Pair(most, most), Pair(most + sign, "x"), Pair("x", most + sign)], report)) == [Pair(most, most)]
     assert report.summary().endswith("left out: 2 longer than 1,000,000 bytes (lines 2, 3)")
 
 
 def test_lines_are_numbered_as_in_the_corpus() -> None:
     pairs = [Pair("", "x"), Pair("a", "b"), Pair("\0", "x"), Pair(" c", "d")]
-    assert list(clean_lines(pairs, Report())) == [(2, Pair("a", "b")), (4, Pair("c", "d"))]
+    assert list(clean_lines(pairs, CleaningReport())) == [(2, Pair("a", "b")), (4, Pair("c", "d"))]
 
 
 @pytest.mark.parametrize(("read", "kept", "limit"), [(100, 71, 0.29), (100, 70, 0.3), (100, 93, 0.07), (3, 3, 0)])
 def test_as_many_may_be_left_out_as_the_setting_says(read: int, kept: int, limit: float) -> None:
-    Outcome("toy", read, kept, "kept some").check(limit)
+    CorpusSummary("toy", read, kept, "kept some").check(limit)
     if kept < read:
         with pytest.raises(DataError, match=r"^toy: kept some; that is .*%, more than data\.max_left_out = [\d.]+:"):
-            Outcome("toy", read, kept - 1, "kept some").check(limit)
-    with pytest.raises(DataError, match=r"^toy: no pair of sentences is left to use; kept none$"):
-        Outcome("toy", read, 0, "kept none").check(1)
+            CorpusSummary("toy", read, kept - 1, "kept some").check(limit)
+    with pytest.raises(DataError, match=r"^toy: no pair of sentences can be used; kept none$"):
+        CorpusSummary("toy", read, 0, "kept none").check(1)
 
 
 def test_a_summary_says_how_many_why_and_where() -> None:
-    report = Report(read=29_000)
+    report = CleaningReport(read=29_000)
     assert report.summary() == "kept 29,000 of 29,000 pairs"
     for line in range(1, 8):
         report.leave_out("empty source", line)

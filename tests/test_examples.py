@@ -66,7 +66,7 @@ def test_ids_survive_the_disk(tmp_path: Path) -> None:
 
 
 def test_corpora_follow_each_other_in_parts_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "PAIRS_AT_A_TIME", 7)
+    monkeypatch.setattr(examples, "CHUNK", 7)
     corpora = [corpus(PAIRS[:31], "one"), corpus(PAIRS[31:], "other")]
     assert contents(prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data())[0]) == expected(PAIRS)
 
@@ -134,7 +134,7 @@ def test_each_corpus_is_counted_by_itself(tmp_path: Path) -> None:
         ("other", "kept 5 of 6 pairs; left out: 1 empty source (line 1)"),
     ]
     with pytest.raises(DataError, match=r"^other: kept 5 of 6 .* is 16\.7%, more than data\.max_left_out = 0\.1:"):
-        prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data())  # also of what is there already
+        prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data())  # also of what exists
 
 
 def test_many_too_long_pairs_are_told_with_the_limit_that_would_do(
@@ -181,7 +181,7 @@ def test_an_interrupted_writing_is_begun_again(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error_also_the_second_time(tmp_path: Path) -> None:
     for _ in range(2):
-        with pytest.raises(DataError, match=r"^toy: no pair .* is left .* 1 empty source \(line 1\)") as error:
+        with pytest.raises(DataError, match=r"^toy: no pair .* can be used.* 1 empty source \(line 1\)") as error:
             prepared(tmp_path / "ids", [Pair("", "a")])
         assert "\n" not in str(error.value)
     assert json.loads((tmp_path / "ids" / "manifest.json").read_text())["corpora"][0]["kept"] == 0

@@ -13,15 +13,20 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 
 from random_models import random_translator
-from transformer.commands import main as door
-from transformer.commands import peers
+from transformer.cli import main as door
+from transformer.cli import peers
 from transformer.config import Decode, Model
 from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizer, Tokenizers
-from transformer.interop import ctranslate2, marian_export, supported
+from transformer.errors import UsageError
+from transformer.interop import supported
 from transformer.interop.agreement import Agreement
-from transformer.model_dir import load_model, save_model
-from transformer.translator import Translator
+from transformer.interop.ctranslate2 import export as ctranslate2
+from transformer.interop.marian import export as marian_export
+from transformer.translation.model_dir import load_model, save_model
+from transformer.translation.translator import Translator
+
+pytestmark = pytest.mark.mixed_dtypes
 
 EXPORTERS = {"ctranslate2": ctranslate2, "marian": marian_export}
 KEYS = [f"{name}.{key}" for name, part in (("model", Model), ("decode", Decode)) for key in part.model_fields]
@@ -35,7 +40,7 @@ def model(tmp_path: Path, tokenizers: Tokenizers) -> Path:
 
 
 def saved(ours: Translator, tmp_path: Path, **decode: Any) -> Path:
-    card = ours.card.model_copy(update={"decode": ours.card.decode.model_copy(update=decode)})
+    card = ours.config.model_copy(update={"decode": ours.config.decode.model_copy(update=decode)})
     save_model(tmp_path / "model", ours.model, ours.tokenizers, card)
     (tmp_path / "lines").write_text("".join(f"{line}\n" for line in LINES), encoding="utf8")
     return tmp_path / "model"
@@ -259,7 +264,7 @@ def test_one_symbol_for_start_and_end_ends_a_translation(tmp_path: Path, caplog:
 
 @pytest.mark.parametrize("sizes", [(120, 180), (180, 120)])
 def test_separate_vocabularies_of_other_sizes_come_back_from_marian(tmp_path: Path, sizes: tuple[int, int]) -> None:
-    """The start symbol of the target is its last id, which is beyond the source, or a piece of it."""
+    """The start symbol of the target is its last id, which there is no id source, or a piece of it."""
     both = Tokenizers(*(sentencepiece(vocab_size=size, bos_id=-1, pad_id=3) for size in sizes))
     model = saved(random_translator(both, norm="post", tie_embeddings="none"), tmp_path)
     assert export(model, "marian") == 0
@@ -306,3 +311,9 @@ def test_an_import_refuses_what_it_cannot_follow(
     told = capsys.readouterr().err
     assert key in told and ": :" not in told and told.count("\n") == 1
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_name_for_two_ids_is_refused_with_the_name() -> None:
+    supported.check_pieces("Program", "target", ["a", "b"])
+    with pytest.raises(UsageError, match="target vocabulary has the piece 'b' twice; Program"):
+        supported.check_pieces("Program", "target", ["b", "a", "b"])

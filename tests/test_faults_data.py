@@ -14,15 +14,19 @@ import pytest
 from pyarrow import parquet
 
 from runs import flushes_and_names
-from transformer import checksums
-from transformer.commands.main import run
+from transformer.cli.main import run
 from transformer.config import Config, Data
-from transformer.data import lines, manifest, survey
+from transformer.data import lines
+from transformer.data.checks import survey
 from transformer.data.clauses import clauses
 from transformer.data.corpus import open_corpus
 from transformer.data.prepare import Prepared, open_all, prepare
 from transformer.errors import DataError
-from transformer.training.run_dir import hold
+from transformer.files import manifest
+from transformer.files.prepared import begin_results, finish_results
+from transformer.run.run_dir import lock
+
+pytestmark = pytest.mark.mixed_dtypes
 
 PAIRS = [[source.encode(), target.encode()] for source, target in clauses("train", 1000)]
 SEPARATORS = {
@@ -224,7 +228,7 @@ def test_t15_a_corpus_with_nothing_in_it(
     other = "builtin:clauses:train:100"
     words = (name, "--data.valid", other) if split == "train" else (other, "--data.valid", name)
     told = fails(capsys, tmp_path, 3, *words)
-    assert told.startswith(f"error: {name}: no pair of sentences is left to use; {reason}")
+    assert told.startswith(f"error: {name}: no pair of sentences can be used; {reason}")
 
 
 def test_t15_the_same_pair_over_and_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +245,7 @@ def test_t15_the_same_pair_over_and_over(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_t15_all_too_long(tmp_path: Path) -> None:
     name = write(tmp_path / "train", *sides())
-    with pytest.raises(DataError, match=r"train: no pair .* is left to use; kept 0 of 200 pairs; left out: 200 longer"):
+    with pytest.raises(DataError, match=r"train: no pair .* can be used; kept 0 of 200 pairs; left out: 200 longer"):
         prepared(tmp_path, name, max_length=2, max_left_out=1)
 
 
@@ -282,7 +286,7 @@ def cut(folder: Path) -> tuple[str, str]:
     packed = gzip.compress(Path(f"{name}.de").read_bytes())
     Path(f"{name}.de").unlink()
     Path(f"{name}.de.gz").write_bytes(packed[: len(packed) // 2])
-    return name, r"train\.de\.gz: cannot be read to its end, only its first \d+,\d+ bytes, unpacked: "
+    return name, r"train\.de\.gz: cannot be read to its end, only its first \d+,\d+ bytes, decompressed: "
 
 
 def cut_table(folder: Path) -> tuple[str, str]:
@@ -410,9 +414,9 @@ def test_t09_what_was_prepared_is_on_the_disk_before_its_manifest(
 ) -> None:
     """And the name of the manifest is what comes last: what has no manifest is not taken for whole."""
     done = flushes_and_names(monkeypatch, "replace")
-    manifest.begin(tmp_path / "ids")
+    begin_results(tmp_path / "ids")
     (tmp_path / "ids" / "source.ids").write_bytes(b"1234")
-    manifest.finish(tmp_path / "ids", "digest")
+    finish_results(tmp_path / "ids", "digest")
     assert done == ["source.ids", "manifest.json.unfinished", "manifest.json.unfinished -> manifest.json", "ids"]
 
 
@@ -434,7 +438,7 @@ def test_t06_a_directory_that_others_use_is_not_cleared(
     assert run(command, ["config.toml"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.endswith(
-        f"error: data/{place}: corpus.de is not of a run, which would clear it away; choose another run_dir\n"
+        f"error: data/{place}: corpus.de does not belong to a run, which would delete it; choose another run_dir\n"
     )
     assert files(folder) == before
     if place != "tokenizer":
@@ -452,11 +456,11 @@ def test_t06_a_link_to_another_disk_stays(tmp_path: Path) -> None:
 
 def test_t09_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ids").write_bytes(b"1234")
-    found = checksums.checksums(tmp_path)
+    found = manifest.digests(tmp_path)
     with open(tmp_path / "ids", "ab") as file:
         file.truncate(1 << 32)
-    monkeypatch.delattr(checksums, "checksum")
-    assert checksums.damage(tmp_path, found) == "ids: bytes differs"
+    monkeypatch.delattr(manifest, "digest")
+    assert manifest.find_damage(tmp_path, found) == "ids: bytes differs"
 
 
 # T07: one process a run directory
@@ -465,7 +469,7 @@ def test_t09_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pyt
 def test_t07_prepare_waits_for_no_training_and_does_not_disturb_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with hold(tmp_path / "run"):
+    with lock(tmp_path / "run"):
         told = fails(capsys, tmp_path, 2, "builtin:clauses:train:100")
-        assert re.search(r"run: in use by process \d+ on .*; wait for its end, or choose another run_dir", told)
+        assert re.search(r"run: in use by process \d+ on .*; wait until it ends, or choose another run_dir", told)
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]

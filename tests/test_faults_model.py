@@ -23,8 +23,8 @@ from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizers, load_tokenizers
 from transformer.data.tokenizer_training import train_tokenizer
 from transformer.errors import UsageError
-from transformer.model_dir import FORMAT, load_model, save_model
-from transformer.translator import Translator
+from transformer.translation.model_dir import FORMAT, load_model, save_model
+from transformer.translation.translator import Translator
 
 PACKAGE = Path(__file__).parents[1] / "transformer"
 FILES = ("config.json", "model.safetensors", "tokenizer.spm", "manifest.json")
@@ -33,7 +33,7 @@ FILES = ("config.json", "model.safetensors", "tokenizer.spm", "manifest.json")
 @pytest.fixture
 def directory(tmp_path: Path, translator: Translator) -> Path:
     path = tmp_path / "model"
-    save_model(path, translator.model, translator.tokenizers, translator.card)
+    save_model(path, translator.model, translator.tokenizers, translator.config)
     return path
 
 
@@ -79,7 +79,7 @@ def test_x19_a_swapped_weight_file_and_a_file_of_nobody_are_seen(directory: Path
     values = load_file(directory / "model.safetensors")
     save_file({name: value[::-1].copy() for name, value in values.items()}, directory / "model.safetensors")
     assert f"{directory / 'model.safetensors'}: differs" in refused(directory)
-    save_model(directory, translator.model, translator.tokenizers, translator.card)
+    save_model(directory, translator.model, translator.tokenizers, translator.config)
     (directory / "source.spm").write_bytes(b"")  # not in the manifest, and not to be read instead of another
     assert f"{directory / 'source.spm'}: differs" in refused(directory)
 
@@ -91,7 +91,7 @@ def test_x20_numbers_that_are_not_finite_are_refused(directory: Path, value: flo
     values[name].flat[-1] = value
     save_file(values, directory / "model.safetensors")
     put(directory, "model.safetensors", (directory / "model.safetensors").read_bytes())
-    assert f"the tensor {name} has numbers that are not finite" in refused(directory)
+    assert f"the tensor {name} has NaN or infinite values" in refused(directory)
 
 
 # M01: data only
@@ -118,7 +118,10 @@ def test_m01_nothing_in_the_package_can_run_what_it_reads() -> None:
                 name.name for name in getattr(node, "names", []) if hasattr(name, "name")
             ]
             if isinstance(node, ast.Import | ast.ImportFrom):
-                allowed = {"torch"} if path.name == "marian_peer.py" else set()  # Transformers' own loading, to compare
+                # Transformers loads the model to compare with; the other one restricts what an Unpickler can find.
+                allowed = {"marian/peer.py": {"torch"}, "torch_file/pickles.py": {"pickle"}}.get(
+                    "/".join(path.parts[-2:]), set()
+                )
                 assert not (FORBIDDEN_MODULES - allowed) & {module.split(".")[0] for module in modules}, path
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in FORBIDDEN_NAMES, f"{path}:{node.lineno}"
@@ -273,7 +276,7 @@ def mutant(directory: Path, rng: np.random.Generator) -> tuple[str, bytes]:
     return name, bytes(content)
 
 
-def hold(directory: Path, count: int, seed: int) -> None:
+def check(directory: Path, count: int, seed: int) -> None:
     """No mutant is loaded without a word, and one whose maker has mended the manifest gives a model, or one line."""
     rng = np.random.default_rng(seed)
     whole = {name: (directory / name).read_bytes() for name in FILES}
@@ -299,13 +302,13 @@ def hold(directory: Path, count: int, seed: int) -> None:
 
 
 def test_m02_mutants_are_refused_in_one_line(directory: Path) -> None:
-    hold(directory, 300, seed=1)
+    check(directory, 300, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
 def test_m02_twenty_thousand_mutants(directory: Path, seed: int) -> None:
-    hold(directory, 1000, seed=1000 + seed)
+    check(directory, 1000, seed=1000 + seed)
 
 
 # M03: links and paths
@@ -351,7 +354,7 @@ def test_m04_only_a_corpus_that_says_so_comes_from_the_net() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if asking & {name.split(".")[0] for name in names}:
                 found.add(path.relative_to(PACKAGE).as_posix())
-    assert found <= {"data/tables.py"}
+    assert found <= {"data/formats/huggingface.py"}
 
 
 # M05: no secrets
@@ -371,7 +374,7 @@ def test_m05_a_model_tells_nothing_about_where_it_was_made(
         (translator.tokenizers, elsewhere, Tokenizers(elsewhere.source, elsewhere.source))
     ):
         directory = tmp_path / "runs" / str(number)
-        save_model(directory, translator.model, tokenizers, translator.card)
+        save_model(directory, translator.model, tokenizers, translator.config)
         secrets = ["canary", str(tmp_path), str(Path.home()), os.getcwd(), socket.gethostname(), getpass.getuser()]
         secrets = [secret for secret in secrets if len(secret) > 5]  # shorter ones are in any numbers
         for path in directory.iterdir():

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.commands.files import Input, json_line, read_text
-from transformer.commands.output import Output, open_output, refuse_overwriting
-from transformer.errors import DataError, SystemProblem, UsageError
+from streams import windows_of
+from transformer.cli.input import Input, json_line, read_text
+from transformer.cli.output import Output, open_output, refuse_overwriting
+from transformer.errors import DataError, ResourceError, UsageError
 
 CONTENT = b"one\r\ntwo\xff\n\nfour"
 LINES = ["one", "two\ufffd", "", "four"]
@@ -76,7 +77,7 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemProblem, match=f"{tmp_path / 'none' / 'out'}: cannot be written"):
+    with pytest.raises(ResourceError, match=f"{tmp_path / 'none' / 'out'}: cannot be written"):
         open_output(str(tmp_path / "none" / "out")).__enter__()
     with pytest.raises(UsageError, match="is a directory"):
         open_output(str(tmp_path)).__enter__()
@@ -119,7 +120,7 @@ def test_an_output_that_cannot_have_its_name_is_kept(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "replace", busy)
     with (
-        pytest.raises(SystemProblem, match="busy; the whole output is in"),
+        pytest.raises(ResourceError, match="busy; the complete output is in"),
         open_output(str(tmp_path / "out")) as stream,
     ):
         stream.write(b"x\n")
@@ -139,7 +140,7 @@ def test_a_socket_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)  # the names of sockets are short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
-        with pytest.raises(SystemProblem, match="socket: cannot be written"), open_output("socket"):
+        with pytest.raises(ResourceError, match="socket: cannot be written"), open_output("socket"):
             pass
 
 
@@ -165,7 +166,7 @@ def test_an_empty_file_is_no_packed_one(tmp_path: Path) -> None:
 
 def test_what_is_read_and_the_model_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out.unfinished").touch()
-    with pytest.raises(UsageError, match="an input too"):
+    with pytest.raises(UsageError, match="an input"):
         refuse_overwriting(str(tmp_path / "out"), str(tmp_path / "out.unfinished"))
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "model" / "manifest.json").touch()
@@ -179,7 +180,7 @@ def test_what_is_read_and_the_model_are_not_overwritten(tmp_path: Path, monkeypa
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stdout))
         monkeypatch.setattr(sys, "stdin", stdin)
         for path in ("-", str(tmp_path / "out")):
-            with pytest.raises(UsageError, match="stdout: is the output and an input too"):
+            with pytest.raises(UsageError, match="stdout: is both the output and an input"):
                 refuse_overwriting("-", path)
 
 
@@ -188,7 +189,7 @@ def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
     path.touch()
     (tmp_path / "link").symlink_to("in")
     for output in (path, tmp_path / "link", tmp_path / ".." / tmp_path.name / "in"):
-        with pytest.raises(UsageError, match="is the output and an input too"):
+        with pytest.raises(UsageError, match="both the output and an input"):
             refuse_overwriting(str(output), "-", str(path))
     refuse_overwriting(str(tmp_path / "out"), str(path), "-")
     refuse_overwriting("-", "-", str(path))
@@ -205,16 +206,16 @@ def test_json_is_one_line_for_everybody(text: str) -> None:
 def test_windows_of_a_file_are_full(tmp_path: Path, size: int) -> None:
     (tmp_path / "in").write_bytes(CONTENT)
     expected = [LINES[start : start + size] for start in range(0, len(LINES), size)]
-    assert list(Input(io.BytesIO(CONTENT)).windows(size, 100, patience=0)) == expected
+    assert list(windows_of(Input(io.BytesIO(CONTENT), patience=0), size)) == expected
     with open(tmp_path / "in", "rb") as stream:
-        assert list(Input(stream).windows(size, 100, patience=0)) == expected
+        assert list(windows_of(Input(stream, patience=0), size)) == expected
 
 
 def test_lines_of_a_pipe_come_as_soon_as_they_are_written() -> None:
     """Each is answered before the next is written; and what came together goes together."""
     descriptor, writer = os.pipe()
     with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
-        found = Input(stream).windows(10, 100, patience=0.001)
+        found = windows_of(Input(stream, patience=0.001), 10)
         for line in ("a", "b", ""):
             pipe.write(f"{line}\n".encode())
             assert next(found) == [line]
@@ -231,7 +232,7 @@ def test_lines_of_a_pipe_come_as_soon_as_they_are_written() -> None:
 def test_a_slow_writer_of_many_lines_is_given_a_moment() -> None:
     descriptor, writer = os.pipe()
     with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
-        found = Input(stream).windows(2, 100, patience=5)
+        found = windows_of(Input(stream, patience=5), 2)
         pipe.write(b"a\n")
         threading.Timer(0.05, lambda: pipe.write(b"b\n")).start()
         assert next(found) == ["a", "b"]

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
+pytestmark = pytest.mark.mixed_dtypes
+
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf8"))

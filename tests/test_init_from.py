@@ -15,20 +15,22 @@ import pytest
 from safetensors.numpy import load_file
 
 from runs import ROOT, all_but_speed, ended, metrics, model_bytes, small, wait_for
-from transformer import config_file
-from transformer.commands import main as door
-from transformer.config import Config, Decode, Model
-from transformer.data.tokenizer import Tokenizer, Tokenizers
-from transformer.data.vocabulary import Vocabulary
-from transformer.errors import Preempted, SystemProblem, UsageError
+from transformer.cli import main as door
+from transformer.config import Config, Decode, Model, loading
+from transformer.data.tokenizer import Tokenizers
+from transformer.data.vocabulary import ImportedTokenizer, Vocabulary
+from transformer.errors import Preempted, ResourceError, UsageError
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
-from transformer.model_dir import Card, load_model, save_model
-from transformer.training import initial, keeper, loop
-from transformer.training.checkpoint import Checkpoints
-from transformer.training.initial import complete
-from transformer.training.loop import train
-from transformer.training.state import batch_losses
+from transformer.run import hooks, initial_model, trainer
+from transformer.run.checkpoints import Checkpoints
+from transformer.run.initial_model import complete
+from transformer.run.trainer import train
+from transformer.training import loop
+from transformer.training.update import batch_losses
+from transformer.translation.model_dir import ModelConfig, load_model, save_model
+
+pytestmark = pytest.mark.mixed_dtypes
 
 TUNING = """
 [data]
@@ -55,7 +57,7 @@ def tuning(run_dir: Path, model: Path | str, **changes: Any) -> Config:
     file.parent.mkdir(exist_ok=True)
     file.write_text(TUNING, encoding="utf8")
     overrides = {key.replace("__", "."): value for key, value in changes.items()}
-    return config_file.load(file, {"run_dir": str(run_dir), "train.init_from": str(model), **overrides})
+    return loading.load(file, {"run_dir": str(run_dir), "train.init_from": str(model), **overrides})
 
 
 def start(run_dir: Path, model: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
@@ -109,8 +111,8 @@ def foreign(tmp_path: Path, tokenizers: Tokenizers) -> Path:
     V = tokenizers.source.vocab_size
     pieces = tokenizers.source.pieces(range(V))[::-1]
     ids = {"pad": V - 1, "start": V - 1, "end": V - 3, "unknown": V - 4, "never": (V - 1, V - 4)}
-    own = Tokenizer(tokenizers.source.model_bytes, vocabulary=Vocabulary(pieces=tuple(pieces), **ids))
-    card = Card(
+    own = ImportedTokenizer(tokenizers.source.model_bytes, Vocabulary(pieces=tuple(pieces), **ids))
+    card = ModelConfig(
         source="eng",
         target="deu",
         source_vocabulary=V,
@@ -123,10 +125,8 @@ def foreign(tmp_path: Path, tokenizers: Tokenizers) -> Path:
         decode=Decode(beam_size=7, length_penalty=0.5),
         weights="float16",
     )  # fmt: skip
-    model = Transformer(card.model, V, V, key=jax.random.key(11))
-    save_model(
-        tmp_path / "foreign", model, Tokenizers(own, Tokenizer(own.model_bytes, vocabulary=own.vocabulary)), card
-    )
+    model = Transformer(card.model, V, V, rng=jax.random.key(11))
+    save_model(tmp_path / "foreign", model, Tokenizers(own, ImportedTokenizer(own.model_bytes, own.vocabulary)), card)
     return tmp_path / "foreign"
 
 
@@ -158,8 +158,8 @@ def test_the_first_state_is_the_model(base: Path, tmp_path: Path) -> None:
     """Weights and their average to the bit, and nothing else is remembered; the dropout is that of the config."""
     config = tuning(tmp_path / "run", base, model__dropout=0.4)
     (tmp_path / "run").mkdir()
-    run = loop._begin(config, allow_changes=False)
-    state, _ = loop._first(run, *loop._plan_state(run))
+    setup, _, _ = trainer._prepare(config, allow_changes=False)
+    state, _ = trainer._initial(setup, loop.state_shapes(setup))
     for model in (state.model, state.average):
         assert model is not None and model.settings.dropout == 0.4
         jax.tree.map(np.testing.assert_array_equal, named(model), weights(base))
@@ -172,8 +172,8 @@ def test_the_first_loss_is_that_of_the_model(base: Path, tmp_path: Path, dropout
     config = tuning(tmp_path / "run", base, model__dropout=dropout, train__steps=1, train__log_every=1)
     train(config)
     [first] = [line for line in metrics(tmp_path / "run") if "nll" in line]
-    run = loop._begin(config, allow_changes=False)
-    losses = batch_losses(load_model(base)[0], run.batches(0), smoothing=0.1)
+    setup, _, _ = trainer._prepare(config, allow_changes=False)
+    losses = batch_losses(load_model(base)[0], setup.batches(0), smoothing=0.1)
     expected = float(losses.nll / losses.tokens)
     assert (first["nll"] == pytest.approx(expected, rel=1e-5)) == (dropout == 0.0)
 
@@ -181,8 +181,8 @@ def test_the_first_loss_is_that_of_the_model(base: Path, tmp_path: Path, dropout
 def test_an_update_of_no_size_leaves_the_model(base: Path, tmp_path: Path) -> None:
     config = tuning(tmp_path / "run", base, train__steps=1, train__learning_rate=1e-30)
     train(config)
-    run = loop._begin(config, allow_changes=False)
-    restored = Checkpoints(tmp_path / "run" / "checkpoints", 2).restore(loop._plan_state(run)[1])
+    setup, _, _ = trainer._prepare(config, allow_changes=False)
+    restored = Checkpoints(tmp_path / "run" / "checkpoints", 2).restore(loop.state_shapes(setup))
     assert restored and restored[1].step == 1
     for model in (restored[0].model, restored[0].average):
         for name, value in named(model).items():
@@ -217,7 +217,7 @@ def test_resumed_after_the_model_has_become_another(
     base: Path, tuned: Path, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal cuts off the very first validation, after which the model is another one."""
-    model, real = tmp_path / "model", keeper.validate
+    model, real = tmp_path / "model", hooks.validate
     shutil.copytree(base / "model", model)
     config = tuning(tmp_path / "run", model)
 
@@ -225,7 +225,7 @@ def test_resumed_after_the_model_has_become_another(
         os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments)
 
-    monkeypatch.setattr(keeper, "validate", validate)
+    monkeypatch.setattr(hooks, "validate", validate)
     with pytest.raises(Preempted):
         train(config)
     monkeypatch.undo()
@@ -285,12 +285,12 @@ def test_an_imported_model_is_trained_further(foreign: Path, tmp_path: Path) -> 
 
 def test_the_config_of_a_run_is_enough_to_run_it_again(base: Path, tuned: Path, tmp_path: Path) -> None:
     path = tuned / "config.toml"
-    config = config_file.load(path, {"run_dir": str(tmp_path / "run")})
+    config = loading.load(path, {"run_dir": str(tmp_path / "run")})
     assert complete(config)[0] == config
     assert config.decode.beam_size == 3 and config.data.max_length == 90 and config.data.source == "en"
     train(config)
     assert model_bytes(tmp_path / "run") == model_bytes(tuned)
-    assert train(config_file.load(path)) is None  # and to go on with the run itself
+    assert train(loading.load(path)) is None  # and to go on with the run itself
 
 
 @pytest.mark.parametrize(
@@ -301,11 +301,11 @@ def test_the_config_of_a_run_is_enough_to_run_it_again(base: Path, tuned: Path, 
         ({"model__num_heads": 4, "model__dropout": 0.2}, r"^model\.num_heads = 4: is 2 in "),
         ({"tokenizer__vocab_size": 300}, r"^tokenizer\.vocab_size = 300: the model of .* {base} has its own; leave it"),
         ({"tokenizer__kind": "unigram"}, r"^tokenizer\.kind = 'unigram': the model of "),  # the default, but said
-        ({"data__source": "de"}, r"^data\.target: is 'de', the source language too; .*train\.init_from = {base}\)$"),
-        ({"train__batch_tokens": 80}, r"^train\.batch_tokens: 80 holds no sentence of data\.max_length = 90 \("),
+        ({"data__source": "de"}, r"^data\.target: 'de' is the source language too; .*train\.init_from = {base}\)$"),
+        ({"train__batch_tokens": 80}, r"^train\.batch_tokens: 80 cannot hold a sentence of data\.max_length = 90 \("),
         ({"train__init_from": "none"}, r"^train\.init_from = none: none: no model here; expected a run directory"),
-        ({"run_dir": "{base}"}, r"(has begun|started) with"),
-        ({"run_dir": "{base}/model"}, r"^train\.init_from = {base}: lies in run_dir = {base}/model, .*choose another"),
+        ({"run_dir": "{base}"}, r"this run has no|started with"),
+        ({"run_dir": "{base}/model"}, r"^train\.init_from = {base}: is in run_dir = {base}/model, .*choose another"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(base: Path, tmp_path: Path, changes: dict[str, Any], told: str) -> None:
@@ -330,10 +330,10 @@ def test_a_run_that_has_begun_cannot_start_from_elsewhere(base: Path, tuned: Pat
     told = refused(tuning(tuned, tmp_path / "other"))
     assert f"train.init_from = {tmp_path / 'other'}: " in told and "no model here" in told
     told = refused(tuning(base, tuned))
-    assert f"{base}: this run has begun without {base / 'data' / 'initial'}; put that back, or" in told
+    assert f"{base}: this run has no {base / 'data' / 'initial'}; restore that, set" in told
     shutil.copytree(tuned, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "data" / "initial")
-    assert "this run has begun without" in refused(tuning(tmp_path / "run", base))
+    assert "this run has no" in refused(tuning(tmp_path / "run", base))
 
 
 def test_a_damaged_model_or_copy_is_named(base: Path, tuned: Path, tmp_path: Path) -> None:
@@ -351,10 +351,8 @@ def test_a_full_disk_is_told(base: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(initial, "save_model", full)
-    with pytest.raises(
-        SystemProblem, match=r"data/initial: the first model cannot be copied .*No space left on device"
-    ):
+    monkeypatch.setattr(initial_model, "save_model", full)
+    with pytest.raises(ResourceError, match=r"No space left on device"):
         train(tuning(tmp_path / "run", base))
 
 

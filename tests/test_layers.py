@@ -44,7 +44,7 @@ def test_norm_takes_its_statistics_in_float32() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_feed_forward(activation: str) -> None:
-    layer = FeedForward(5, 11, activation, dtype=FLOAT32, key=jax.random.key(0))
+    layer = FeedForward(5, 11, activation, dtype=FLOAT32, rng=jax.random.key(0))
     layer.up.bias[...], layer.down.bias[...] = normal(1, 11), normal(2, 5)
     x = normal(3, 2, 3, 5)
     up, down, up_bias, down_bias = (
@@ -56,7 +56,7 @@ def test_feed_forward(activation: str) -> None:
 
 
 def test_linear_starts_as_glorot_and_bengio_have_it() -> None:
-    layer = Linear(31, 67, dtype=FLOAT32, key=jax.random.key(0))
+    layer = Linear(31, 67, dtype=FLOAT32, rng=jax.random.key(0))
     bound = math.sqrt(6 / (31 + 67))
     kernel = np.asarray(layer.kernel[...])
     assert 0.97 * bound < np.abs(kernel).max() <= bound
@@ -65,17 +65,17 @@ def test_linear_starts_as_glorot_and_bengio_have_it() -> None:
 
 
 def test_embedding_scales_by_the_square_root_of_the_width() -> None:
-    embedding = Embedding(503, 29, dtype=FLOAT32, key=jax.random.key(0))
+    embedding = Embedding(503, 29, dtype=FLOAT32, rng=jax.random.key(0))
     table, tokens = np.asarray(embedding.table[...]), np.array([[3, 5, 3], [7, 0, 502]])
     np.testing.assert_allclose(embedding.embed(jnp.asarray(tokens)), table[tokens] * math.sqrt(29), rtol=1e-6)
     np.testing.assert_allclose(np.std(embedding.embed(jnp.arange(503))), 1, rtol=0.05)
 
 
 def test_embedding_backwards_scores_every_token() -> None:
-    embedding = Embedding(503, 29, dtype=jnp.dtype(jnp.bfloat16), key=jax.random.key(0))
+    embedding = Embedding(503, 29, dtype=jnp.dtype(jnp.bfloat16), rng=jax.random.key(0))
     x = normal(1, 13, 29).astype(jnp.bfloat16)
     table = np.asarray(embedding.table[...].astype(jnp.bfloat16), np.float64)
-    scores = embedding.scores(x)
+    scores = embedding.logits(x)
     assert scores.dtype == FLOAT32
     np.testing.assert_allclose(scores, np.asarray(x, np.float64) @ table.T, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(np.std(scores), 1, rtol=0.1)

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.data import lines
-from transformer.data.lines import SOUND_BLOCK, count_lines, decode_line, one_line, open_bytes, read_blocks, read_lines
+from transformer.data.checks.damage import UNDAMAGED_BLOCK
+from transformer.data.formats.text import count_lines
+from transformer.data.lines import (
+    decode_line,
+    one_line,
+    open_bytes,
+    read_blocks,
+    read_lines,
+)
 from transformer.errors import DataError
 
 BREAKS = "\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -145,7 +153,7 @@ def test_of_a_cut_gz_is_told_how_much_can_be_unpacked(tmp_path: Path, members: i
     sound = len(part) * (members - 1) + len(zlib.decompressobj(31).decompress(packed[:200_000]))
     (tmp_path / "cut.gz").write_bytes(cut)
     with pytest.raises(
-        DataError, match=rf"cut\.gz: cannot be read to its end, only its first {sound:,} bytes, unpacked:"
+        DataError, match=rf"cut\.gz: cannot be read to its end, only its first {sound:,} bytes, decompressed:"
     ):
         count_lines(tmp_path / "cut.gz")
 
@@ -155,10 +163,10 @@ def test_of_a_gz_with_a_bad_block_is_told_about_where_it_is(tmp_path: Path) -> N
     sound = packer.compress(os.urandom(150_000)) + packer.flush(zlib.Z_FULL_FLUSH)  # the next byte begins a block
     rest = packer.compress(os.urandom(150_000)) + packer.flush()
     (tmp_path / "bad.gz").write_bytes(sound + b"\xff" + rest[1:])
-    with pytest.raises(DataError, match=r"only its first [\d,]+ bytes, unpacked") as caught:
+    with pytest.raises(DataError, match=r"only its first [\d,]+ bytes, decompressed") as caught:
         count_lines(tmp_path / "bad.gz")
     told = int(re.findall(r"first ([\d,]+)", str(caught.value))[0].replace(",", ""))
-    assert 150_000 - SOUND_BLOCK < told <= 150_000
+    assert 150_000 - UNDAMAGED_BLOCK < told <= 150_000
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from transformer.training.loss import smoothed_entropy, smoothed_loss
+from transformer.training.objective import smoothed_entropy, smoothed_loss
 
 B, T, V = 2, 5, 11
 LABELS = jnp.array([[3, 5, 7, 2, -1], [10, 0, -1, -1, -1]])

@@ -19,15 +19,17 @@ from numpy_marian import FOREIGN, TAGS, D, Tensors, change_json, change_tensors,
 from random_models import random_translator
 from test_torch_file import save as save_as_torch
 from test_torch_file import tensor as as_torch
-from transformer.commands import main as door
+from transformer.cli import main as door
 from transformer.config import Tokenizer as Settings
 from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
 from transformer.errors import UsageError
-from transformer.interop.marian_import import import_marian
-from transformer.model_dir import save_model
-from transformer.translator import Part, Request, Translator
+from transformer.interop.marian.import_ import import_marian
+from transformer.translation.model_dir import save_model
+from transformer.translation.translator import Segment, Translator
+
+pytestmark = pytest.mark.mixed_dtypes
 
 LINES = [" ".join(english.split()[:3]) for english, _ in clauses("test", 12)]
 
@@ -101,7 +103,7 @@ def ids_of(folder: Path, side: str = "source") -> dict[str, int]:
 
 
 def test_logits_are_those_of_marian(folder: Path, model: Translator) -> None:
-    tensors, vocabulary = load_file(folder / "model.safetensors"), model.card.target_vocabulary
+    tensors, vocabulary = load_file(folder / "model.safetensors"), model.config.target_vocabulary
     rng = np.random.default_rng(2)
     source, target = rng.integers(0, vocabulary, (2, 3, 8))
     target[:, 0] = vocabulary - 1
@@ -116,7 +118,7 @@ def test_logits_are_those_of_marian(folder: Path, model: Translator) -> None:
 
 def test_a_greedy_translation_is_the_most_probable_step_by_step(folder: Path, model: Translator) -> None:
     tensors, pieces = load_file(folder / "model.safetensors"), model.tokenizers.target.pieces
-    pad = model.card.target_vocabulary - 1
+    pad = model.config.target_vocabulary - 1
     texts = set()
     for line, found in zip(LINES[:4], model.translate(LINES[:4], beam_size=1), strict=True):
         source, target = ids_by_hand(folder, line), [pad]
@@ -130,7 +132,7 @@ def test_a_greedy_translation_is_the_most_probable_step_by_step(folder: Path, mo
 
 
 def test_the_settings_are_those_of_the_folder(folder: Path, imported: Path, model: Translator) -> None:
-    card, settings = model.card, model.card.model
+    card, settings = model.config, model.config.model
     assert (card.source, card.target, card.max_length, card.weights) == ("en", "de", 512, "float16")
     assert (settings.norm, settings.activation, settings.positions) == ("post", "silu", "sinusoidal")
     assert (settings.scale_embeddings, settings.output_bias, settings.norm_epsilon) == (True, True, 1e-5)
@@ -153,7 +155,7 @@ def test_decoding_follows_generation_config(
     joint: Path, tmp_path: Path, nothing: Path, told: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     change_json(joint / "generation_config.json", told)
-    decode = Translator.load(bring(joint, tmp_path / "out", nothing)).card.decode
+    decode = Translator.load(bring(joint, tmp_path / "out", nothing)).config.decode
     assert (decode.beam_size, decode.length_penalty, decode.stop, decode.min_length) == expected
 
 
@@ -215,14 +217,14 @@ def test_what_the_tokenizer_does_not_know_is_shown(folder: Path, model: Translat
 
 def test_each_part_of_a_long_line_has_its_tag(folder: Path, imported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translator = Translator.load(imported)
-    translator.card = translator.card.model_copy(update={"max_length": 16})
+    translator.config = translator.config.model_copy(update={"max_length": 16})
     text = "The dog sleeps. A child runs. The old dog sees a child. A cat sings."
     seen: list[list[int]] = []
     search = translator._search
 
-    def watched(parts: list[Part], request: Request) -> Any:
-        seen.extend(part.ids for part in parts)
-        return search(parts, request)
+    def watched(segments: list[Segment], *arguments: Any) -> Any:
+        seen.extend(segment.ids for segment in segments)
+        return search(segments, *arguments)
 
     monkeypatch.setattr(translator, "_search", watched)
     (found,) = translator.translate([f">>deu<<{text}"], beam_size=1)
@@ -286,7 +288,7 @@ def test_a_model_of_ours_comes_back_the_same(
     bias = weights == "float32"
     both = tokenizers if tied == "all" else separate
     ours = random_translator(both, norm="post", tie_embeddings=tied, output_bias=bias, activation="gelu", dropout=0.3)
-    card = ours.card.model_copy(update={"weights": weights})
+    card = ours.config.model_copy(update={"weights": weights})
     save_model(tmp_path / "ours", ours.model, ours.tokenizers, card)
     out = give(tmp_path / "ours", tmp_path / "marian", nothing)
     assert contents(bring(out, tmp_path / "again", nothing)) == contents(tmp_path / "ours")
@@ -336,10 +338,10 @@ def test_pytorch_model_bin_is_taken_where_there_is_no_other(
 def test_bfloat16_and_mixed_tensors(joint: Path, tmp_path: Path, nothing: Path) -> None:
     tensors = load_file(joint / "model.safetensors")
     save_file({name: values.astype(bfloat16) for name, values in tensors.items()}, joint / "model.safetensors")
-    assert Translator.load(bring(joint, tmp_path / "b", nothing)).card.weights == "bfloat16"
+    assert Translator.load(bring(joint, tmp_path / "b", nothing)).config.weights == "bfloat16"
     other = {"final_logits_bias": np.ones((1, tensors["final_logits_bias"].size), "f4")}
     save_file(tensors | other, joint / "model.safetensors")
-    assert Translator.load(bring(joint, tmp_path / "m", nothing)).card.weights == "float32"
+    assert Translator.load(bring(joint, tmp_path / "m", nothing)).config.weights == "float32"
 
 
 # What cannot be, in one line
@@ -352,17 +354,17 @@ TENSOR_FAULTS: dict[str, tuple[Callable[[Tensors], object], str]] = {
     "of one layer": (lambda t: t.update({FC1: t[FC1][1:].copy()}), "encoder.feed_forward.up.kernel"),
     "misshapen": (lambda t: t.update({"model.shared.weight": t["model.shared.weight"][1:].copy()}), "source_embedding"),
     "a number": (lambda t: t.update({"model.shared.weight": np.ones((), "f2")}), "source_embedding"),
-    "unknown\nname": (lambda t: t.update({"a\nb\x85": np.ones(D, "f2")}), "the tensor a b  is none"),
+    "unknown\nname": (lambda t: t.update({"a\nb\x85": np.ones(D, "f2")}), "the tensor a b  does not"),
     "unknown": (lambda t: t.update({"model.encoder.layer_norm.weight": np.ones(D, "f2")}), "encoder.layer_norm.weight"),
     "one layer more": (lambda t: t.update({FC1.replace("1.fc1", "2.fc1"): t[FC1].copy()}), "encoder.layers.2.fc1"),
-    "infinite": (lambda t: t[FC1].__setitem__((0, 0), np.inf), "encoder.feed_forward.up.kernel have numbers that are"),
-    "not numbers": (lambda t: t["final_logits_bias"].fill(np.nan), "output_bias have numbers that are not finite"),
+    "infinite": (lambda t: t[FC1].__setitem__((0, 0), np.inf), "encoder.feed_forward.up.kernel have NaN or"),
+    "not numbers": (lambda t: t["final_logits_bias"].fill(np.nan), "output_bias have NaN or infinite values"),
     "integers": (lambda t: t.update({FC1: t[FC1].astype("i2")}), "the tensors are of float16, int16; float32"),
     "doubles": (lambda t: t.update({FC1: t[FC1].astype("f8")}), "the tensors are of float16, float64; float32"),
 } | {
     f"positions {values.shape}": (
         lambda t, values=values: t.update({"model.decoder.embed_positions.weight": values}),
-        "the tensor model.decoder.embed_positions.weight holds other positions",
+        "the tensor model.decoder.embed_positions.weight has other positions",
     )
     for values in (
         np.zeros((9, D)),
@@ -404,9 +406,9 @@ def refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ({"encoder_attention_heads": 3, "decoder_attention_heads": 3}, "16 is not divisible"),
         ({"encoder_layers": 3}, "model.encoder.layers.2.self_attn.q_proj.weight is missing"),
         ({"d_model": 32}, "config.json asks for"),
-        ({"vocab_size": 20}, "vocab.json: an id is no number, or beyond the 20 of config.json"),
+        ({"vocab_size": 20}, "vocab.json: an id is not a number, or not below the 20 of config.json"),
         ({"vocab_size": 1 << 40}, "vocab_size: "),
-        ({"eos_token_id": 1 << 30}, "is beyond the"),
+        ({"eos_token_id": 1 << 30}, "there is no id"),
         ({"share_encoder_decoder_embeddings": False}, "embed_tokens.weight is missing"),
     ],
 )
@@ -422,10 +424,10 @@ def test_settings_at_fault_are_named(
 @pytest.mark.parametrize(
     ("changes", "drop", "told"),
     [
-        ({"▁new": 100_000}, "", "an id is no number, or beyond the"),
-        ({"▁new": -1}, "", "an id is no number"),
-        ({"▁new": "7"}, "", "an id is no number"),
-        ({"▁new": True}, "", "an id is no number"),
+        ({"▁new": 100_000}, "", "an id is not a number, or not below the"),
+        ({"▁new": -1}, "", "an id is not a number"),
+        ({"▁new": "7"}, "", "an id is not a number"),
+        ({"▁new": True}, "", "an id is not a number"),
         ({"▁new": 7}, "", "vocab.json: two pieces have the same id"),
         ({}, "<unk>", "vocab.json: has no <unk>"),
         ({"\ud800": 1}, "<unk>", "vocab.json: has no <unk>"),
@@ -458,7 +460,7 @@ def test_missing_and_broken_files_are_named(
 
 
 def test_a_place_without_a_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"{tmp_path / 'none' / 'config.json'}: is not there" in fails(
+    assert f"{tmp_path / 'none' / 'config.json'}: is missing" in fails(
         capsys, "import", tmp_path / "none", tmp_path / "out", "--from", "marian"
     )
     assert not any(tmp_path.iterdir())
@@ -480,7 +482,7 @@ def test_settings_of_any_kind_are_a_model_or_a_line(joint: Path, tmp_path: Path,
             except UsageError as problem:
                 assert str(problem).startswith(str(joint)) and str(problem).isprintable(), (key, value)
             else:
-                assert found.card.model_dump_json() and found.tokenizers.source.identity, (key, value)
+                assert found.config.model_dump_json() and found.tokenizers.source.identity, (key, value)
 
 
 # What no Marian model can be
@@ -498,7 +500,7 @@ def test_what_no_marian_model_can_be_is_refused_by_its_key(
     tokenizers: Tokenizers, tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], told: str
 ) -> None:
     ours = random_translator(tokenizers, **settings)
-    save_model(tmp_path / "ours", ours.model, ours.tokenizers, ours.card)
+    save_model(tmp_path / "ours", ours.model, ours.tokenizers, ours.config)
     assert told in fails(capsys, "export", tmp_path / "out", "--model", tmp_path / "ours", "--to", "marian")
     words = ["export", tmp_path / "out", "--model", tmp_path / "ours", "--to", "marian", "--quantization", "int8"]
     assert "--quantization" in fails(capsys, *words)

@@ -28,7 +28,7 @@ def settings(**changes: object) -> Model:
 def make(settings: Model, *, source: int = V, target: int = V) -> Transformer:
     """A model of random parameters, biases and norms too; NumPy draws them, since JAX would compile for seconds."""
     random = np.random.default_rng(1)
-    model = jax.eval_shape(lambda key: Transformer(settings, source, target, key=key), jax.random.key(0))
+    model = jax.eval_shape(lambda rng: Transformer(settings, source, target, rng=rng), jax.random.key(0))
     values = {name: random.normal(0, 0.4, leaf.shape).astype(np.float32) for name, leaf in named(model).items()}
     return with_values(model, {name: value + name.endswith("norm.scale") for name, value in values.items()})
 
@@ -36,7 +36,7 @@ def make(settings: Model, *, source: int = V, target: int = V) -> Transformer:
 @jax.jit
 def forward(model: Transformer, source: Array, target: Array, key: Array | None = None) -> Array:
     keys = (None, None) if key is None else jax.random.split(key)
-    return model.decode(target, model.encode(source, key=keys[0]), key=keys[1])
+    return model.decode(target, model.encode(source, rng=keys[0]), rng=keys[1])
 
 
 @jax.jit
@@ -98,7 +98,7 @@ def test_step_equals_decode_also_after_reordering(changes: dict[str, object]) ->
     B, K, L = 2, 3, 7
     tokens = np.array(jax.random.randint(jax.random.key(1), (B, K, L), 0, V))
     parents = np.array([[2, 0, 0], [1, 1, 2]])
-    cache = model.start(SOURCE, beams=K, length=L)
+    cache = model.start(SOURCE, beam_size=K, cache_length=L)
     found = []
     for position in range(L):
         if position == 3:
@@ -123,7 +123,7 @@ def test_step_equals_decode_also_after_reordering(changes: dict[str, object]) ->
 def test_parameters_are_as_many_as_by_hand(norm: str, positions: str, tied: str) -> None:
     chosen = settings(norm=norm, positions=positions, tie_embeddings=tied)
     source_vocabulary = V if tied == "all" else 17
-    model = jax.eval_shape(lambda key: Transformer(chosen, source_vocabulary, V, key=key), jax.random.key(0))
+    model = jax.eval_shape(lambda rng: Transformer(chosen, source_vocabulary, V, rng=rng), jax.random.key(0))
     attention, feed_forward, layer_norm = 4 * (D * D + D), D * F + F + F * D + D, 2 * D
     layers = ENCODER * (attention + feed_forward + 2 * layer_norm)
     layers += DECODER * (2 * attention + feed_forward + 3 * layer_norm)

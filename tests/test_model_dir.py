@@ -16,20 +16,22 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from runs import flushes_and_names, small
-from transformer import model_dir
-from transformer.checksums import checksum
-from transformer.commands.main import run
+from transformer.cli.main import run
 from transformer.errors import UsageError
+from transformer.files import model_files
+from transformer.files.manifest import digest
 from transformer.model.parameters import named
-from transformer.model_dir import clear_leftovers, load_model, save_model
-from transformer.training.loop import train
-from transformer.translator import Translator
+from transformer.run.trainer import train
+from transformer.translation.model_dir import clear_leftovers, load_model, save_model
+from transformer.translation.translator import Translator
+
+pytestmark = pytest.mark.mixed_dtypes
 
 
 @pytest.fixture
 def directory(tmp_path: Path, translator: Translator) -> Path:
     path = tmp_path / "run" / "model"
-    save_model(path, translator.model, translator.tokenizers, translator.card)
+    save_model(path, translator.model, translator.tokenizers, translator.config)
     return path
 
 
@@ -60,14 +62,14 @@ def test_what_is_saved_comes_back_bit_for_bit(directory: Path, translator: Trans
         jax.tree.map(np.testing.assert_array_equal, named(model), named(translator.model))
         assert tokenizers.shared
         assert tokenizers.source.model_bytes == translator.tokenizers.source.model_bytes
-        assert card == translator.card
+        assert card == translator.config
 
 
 def test_two_tokenizers_come_back_as_two(tmp_path: Path, translator: Translator) -> None:
     from transformer.data.tokenizer import Tokenizer, Tokenizers
 
     one = translator.tokenizers.source
-    save_model(tmp_path / "m", translator.model, Tokenizers(one, Tokenizer(one.model_bytes)), translator.card)
+    save_model(tmp_path / "m", translator.model, Tokenizers(one, Tokenizer(one.model_bytes)), translator.config)
     assert not load_model(tmp_path / "m")[1].shared
 
 
@@ -121,7 +123,7 @@ def test_a_file_that_cannot_be_read_is_named(directory: Path, monkeypatch: pytes
     def forbidden(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(model_dir, "checksum", forbidden)
+    monkeypatch.setattr(model_files, "digest", forbidden)
     assert f"{directory / 'config.json'}: cannot be read: Permission denied" in refused(directory)
 
 
@@ -138,17 +140,17 @@ def test_t06_files_of_others_are_not_cleared_away(directory: Path, translator: T
     place.mkdir(exist_ok=True)
     (place / "thesis.py").write_text("")
     (place / "config.json").write_text("")
-    told = f"{place}: thesis.py is not of a run, which would clear it away; choose another run_dir"
+    told = f"{place}: thesis.py does not belong to a run, which would delete it; choose another run_dir"
     for write in (
         lambda: clear_leftovers(directory),  # when a training begins
-        lambda: save_model(directory, translator.model, translator.tokenizers, translator.card),
+        lambda: save_model(directory, translator.model, translator.tokenizers, translator.config),
     ):
         with pytest.raises(UsageError, match=re.escape(told)):
             write()
         assert (place / "thesis.py").exists() and (place / "config.json").exists()
     (place / "thesis.py").unlink()
     (place / "source.spm").mkdir()
-    with pytest.raises(UsageError, match=r"source\.spm is not of a run"):
+    with pytest.raises(UsageError, match=r"source\.spm does not belong to a run"):
         clear_leftovers(directory)
 
 
@@ -164,7 +166,7 @@ def test_t06_links_and_files_in_the_place_of_a_model_are_named(directory: Path, 
         assert place.is_symlink() and contents(tmp_path / "elsewhere") == before
         place.unlink()
     place.write_text("")
-    with pytest.raises(UsageError, match=rf"{name}: is no directory, and a run needs one there"):
+    with pytest.raises(UsageError, match=rf"{name}: is not a directory, and a run needs one there"):
         clear_leftovers(directory)
     assert place.is_file()
 
@@ -187,7 +189,7 @@ def test_t06_what_a_killed_process_left_is_ours(directory: Path, translator: Tra
     new.mkdir()
     subprocess.run([sys.executable, "-c", KILLED, str(new)], check=True)
     assert list(new.iterdir())
-    save_model(directory, translator.model, translator.tokenizers, translator.card)
+    save_model(directory, translator.model, translator.tokenizers, translator.config)
     assert [path.name for path in directory.parent.iterdir()] == ["model"]
 
 
@@ -195,9 +197,10 @@ def test_a_model_is_on_the_disk_before_it_has_its_place(
     directory: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = flushes_and_names(monkeypatch, "rename")
-    save_model(directory, translator.model, translator.tokenizers, translator.card)
+    save_model(directory, translator.model, translator.tokenizers, translator.config)
     files = ["config.json", "model.safetensors", "tokenizer.spm", "manifest.json"]
-    assert done == [*files, "model.new", "model -> model.old", "model.new -> model"]
+    assert done[:-1] == [*files, "model.new", "model -> model.old", "model.new -> model"]
+    assert done[-1] == directory.parent.name
 
 
 def test_places_without_a_model_say_what_they_lack(directory: Path, tmp_path: Path) -> None:
@@ -212,7 +215,7 @@ def test_a_model_is_found_while_another_takes_its_place(directory: Path, transla
     old = directory.with_name("model.old")
     directory.rename(old)  # as between the two renames of `save_model`, where a kill may come too
     load_model(directory.parent)
-    save_model(directory, translator.model, translator.tokenizers, translator.card)
+    save_model(directory, translator.model, translator.tokenizers, translator.config)
     assert [path.name for path in directory.parent.iterdir()] == ["model"]
 
 
@@ -276,14 +279,14 @@ def test_a_config_with_wrong_settings_names_the_key(directory: Path) -> None:
 
     assert "config.json: model.d_model:" in having({"model": card["model"] | {"d_model": 0}})
     assert "config.json: colour:" in having({"colour": "red"})
-    assert "config.json asks for 17 and 400" in having({"source_vocabulary": 17})
+    assert "config.json states 17 and 400" in having({"source_vocabulary": 17})
 
 
 def test_a_training_does_not_begin_where_its_model_would_replace_other_files(tmp_path: Path) -> None:
     place = tmp_path / "run" / "model"
     place.mkdir(parents=True)
     (place / "thesis.py").write_text("")
-    with pytest.raises(UsageError, match=r"model: thesis\.py is not of a run"):
+    with pytest.raises(UsageError, match=r"model: thesis\.py does not belong to a run"):
         train(small(tmp_path / "run"))
     assert [path.name for path in place.iterdir()] == ["thesis.py"]
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -310,6 +313,6 @@ def test_a_file_of_another_size_is_not_read(directory: Path, monkeypatch: pytest
     with open(directory / "model.safetensors", "ab") as file:
         file.truncate(1 << 32)
     read: list[Path] = []
-    monkeypatch.setattr(model_dir, "checksum", lambda path: read.append(path) or checksum(path))
+    monkeypatch.setattr(model_files, "digest", lambda path: read.append(path) or digest(path))
     assert f"{directory / 'model.safetensors'}: differs from manifest.json" in refused(directory)
     assert read == [directory / "config.json"]

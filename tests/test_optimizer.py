@@ -11,6 +11,8 @@ import pytest
 from transformer.config import Train
 from transformer.training.optimizer import learning_rate, optimizer
 
+pytestmark = pytest.mark.mixed_dtypes
+
 PEAK, WARMUP, STEPS = 0.3, 10, 100
 SHARE_OF_PEAK = {  # by update, counted from 0; the 10 updates of the warm-up are the same for all
     "inverse_sqrt": {10: math.sqrt(10 / 11), 39: 1 / 2, 89: 1 / 3},

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from transformer.commands import main as door
+from transformer.cli import main as door
 from transformer.data.clauses import clauses
 from transformer.errors import UsageError
-from transformer.model_dir import find_model
+from transformer.files.model_files import find_model
+
+pytestmark = pytest.mark.mixed_dtypes
 
 GOLDEN = Path(__file__).parent / "golden"
 

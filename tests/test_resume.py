@@ -17,10 +17,12 @@ from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizers
 from transformer.data.tokenizer_training import train_tokenizer
 from transformer.errors import UsageError
-from transformer.training import loop
-from transformer.training.keeper import Keeper
-from transformer.training.loop import train
-from transformer.training.resume import load_config
+from transformer.run import trainer
+from transformer.run.hooks import RunHooks
+from transformer.run.resume import load_config
+from transformer.run.trainer import train
+
+pytestmark = pytest.mark.mixed_dtypes
 
 SHORT = {"train__steps": 12, "train__eval_every": 6, "train__save_every": 4, "train__log_every": 5}
 PATHS = {
@@ -65,15 +67,15 @@ def folder(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def start(run: Path, until: int | None = None, **changes: Any) -> None:
     """Trains, up to the death of the process when all is done that is due after a step."""
-    after = Keeper.after
+    after = RunHooks.after_update
 
-    def dying(self: Keeper, reached: int, state: Any) -> None:
+    def dying(self: RunHooks, reached: int, state: Any) -> None:
         after(self, reached, state)
         if reached == until:
             raise Death
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "after", dying)
+        patch.setattr(RunHooks, "after_update", dying)
         config = small(run, **SHORT | PATHS | changes)
         if until is None:
             train(config)
@@ -153,9 +155,24 @@ def test_other_content_is_refused_before_anything_is_rebuilt(
     assert before == {path: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
 
 
-def test_a_config_that_leaves_all_to_the_record_resumes(folder: Path) -> None:
+def test_a_config_that_leaves_all_to_the_record_resumes(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     Path("short.toml").write_text('run_dir = "run"\n', encoding="utf8")
-    train(load_config("short.toml"))
+    with caplog.at_level("INFO"):
+        train(load_config("short.toml"))
+    assert "train.save_every = 4" in caplog.text and "model.d_model = 16" in caplog.text  # reported as kept
+    assert model_bytes(folder / "run") == model_bytes(folder / "whole")
+
+
+def test_a_run_records_each_environment_and_reports_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An option that JAX on CPU does not read: the bits stay the same, and the report does not know that."""
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    with caplog.at_level("INFO"):
+        start(folder / "run")
+    assert "NVIDIA_TF32_OVERRIDE  -> 0" in caplog.text
+    entries = json.loads((folder / "run" / "environment.json").read_text(encoding="utf8"))
+    assert [(entry["from_step"], entry["NVIDIA_TF32_OVERRIDE"]) for entry in entries] == [(0, ""), (4, "0")]
     assert model_bytes(folder / "run") == model_bytes(folder / "whole")
 
 
@@ -280,7 +297,7 @@ def test_a_best_of_format_1_is_not_compared_after_a_kill_either(folder: Path) ->
         Path(f"data/valid.{name}").write_text("Qqqq zzzz xyxy\n" * 9 + "Jjjj wwww\n", encoding="utf8")
     config = small(folder / "own", **SHORT | PATHS, train__best_metric="nll")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Death):
-        patch.setattr(loop, "_update_all", Mock(side_effect=Death))
+        patch.setattr(trainer, "run_updates", Mock(side_effect=Death))
         train(config, allow_changes=True)
     train(config)
     value, step = best(folder / "own")

@@ -18,14 +18,17 @@ import pytest
 
 from runs import ROOT, SMALL, small
 from transformer.config import Config, Mesh
-from transformer.config_file import settings
+from transformer.config.loading import settings
+from transformer.config.section import CHANGES_RESULT, FIXED
 from transformer.data.corpus import Corpus, Pair, open_corpus
 from transformer.data.prepare import Corpora
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
-from transformer.model_dir import clear_leftovers
-from transformer.training import resume, run_dir
-from transformer.training.environment import environment, record_environment, report_differences
+from transformer.files.model_files import clear_leftovers
+from transformer.run import resume, run_dir
+from transformer.run.environment import environment, record_environment, report_differences
+
+pytestmark = pytest.mark.mixed_dtypes
 
 KEYS = [setting.key for setting in settings()]
 CORPORA = Corpora(
@@ -38,7 +41,7 @@ def begun(tmp_path: Path, tokenizers: Tokenizers, **changes: Any) -> Config:
     """A run with a checkpoint, as far as can be seen from outside."""
     config = small(tmp_path / "run", **changes)
     (config.directory / "checkpoints" / "10").mkdir(parents=True)
-    run_dir.write_run(config, CORPORA, tokenizers)
+    run_dir.write_records(config, CORPORA, tokenizers)
     return config
 
 
@@ -61,8 +64,9 @@ def changed(config: Config, key: str) -> Config:
 
 
 def test_t08_every_setting_is_in_one_class() -> None:
-    classes = (resume.HARMLESS, resume.CHANGING, resume.BY_CONTENT, resume.FIXED)
-    assert sorted(key for keys in classes for key in keys) == sorted(KEYS)
+    """The effect of a change stands on the setting: Effect is that of its annotation."""
+    assert not [key for key in KEYS if resume.EFFECTS[key] is None]
+    assert resume.EFFECTS["train.steps"] is CHANGES_RESULT and resume.EFFECTS["model.d_model"] is FIXED
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "run_dir"])
@@ -72,7 +76,8 @@ def test_t08_what_a_changed_setting_does(tmp_path: Path, tokenizers: Tokenizers,
     resume.check_settings(config, allow_changes=False)
     other = changed(config, key)
     for allow_changes in (False, True):
-        refused = key in resume.FIXED or (key in resume.CHANGING and not allow_changes)
+        effect = resume.EFFECTS[key]
+        refused = effect is FIXED or (effect is CHANGES_RESULT and not allow_changes)
         if not refused:
             resume.check_settings(other, allow_changes=allow_changes)
             continue
@@ -80,7 +85,7 @@ def test_t08_what_a_changed_setting_does(tmp_path: Path, tokenizers: Tokenizers,
             resume.check_settings(other, allow_changes=allow_changes)
         text = str(failure.value)
         assert f"{key}: " in text and " -> " in text and "\n" not in text
-        assert ("--allow-config-change" in text) == (key in resume.CHANGING)
+        assert ("--allow-config-change" in text) == (effect is CHANGES_RESULT)
 
 
 def test_a_run_without_a_checkpoint_can_become_another(tmp_path: Path, tokenizers: Tokenizers) -> None:
@@ -121,7 +126,7 @@ def test_what_is_not_set_stays_as_it_was_recorded(
     for key, value in kept.items():
         assert f"{key} = {value!r}" in caplog.text
     of_python = Config.model_validate({"run_dir": before.run_dir, "data": before.data, "train": {"steps": 60}})
-    assert resume.resumed(of_python) == before
+    assert resume.with_record(of_python) == before
 
 
 def test_a_run_without_its_record_is_not_resumed_unasked(tmp_path: Path, tokenizers: Tokenizers) -> None:
@@ -174,7 +179,7 @@ def test_t09_changed_corpora_are_noticed(tmp_path: Path, tokenizers: Tokenizers)
         ([b, a], "in another order"),
         ([a], "data.train = ['a'] has another content than ['a', 'b']"),
         ([a, b, b], "data.train = ['a', 'b', 'b'] has another content"),
-        ([a, replace(b, languages=("en", "de"))], "the content of b has changed"),
+        ([a, replace(b, columns=("en", "de"))], "the content of b has changed"),
     ):
         for allow_changes in (False, True):
             with pytest.raises(UsageError) as failure:
@@ -204,7 +209,7 @@ def test_t09_what_was_recorded_before_format_2_is_compared(tmp_path: Path, token
     resume.check_corpora(config, before, Corpora([packed, CORPORA.train[1]], CORPORA.valid), allow_changes=False)
     with pytest.raises(UsageError, match="in another order"):
         resume.check_corpora(config, before, Corpora([CORPORA.train[1], packed], CORPORA.valid), allow_changes=False)
-    run_dir.write_run(config, Corpora([packed, CORPORA.train[1]], CORPORA.valid), tokenizers)
+    run_dir.write_records(config, Corpora([packed, CORPORA.train[1]], CORPORA.valid), tokenizers)
     for side in ("en", "de"):  # the same text, unpacked
         (tmp_path / f"packed.{side}").write_text(f"one in {side}\n", encoding="utf8")
         (tmp_path / f"packed.{side}.gz").unlink()
@@ -289,8 +294,8 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
 HOLDER = """
 import sys, time
 from pathlib import Path
-from transformer.training.run_dir import hold
-with hold(Path(sys.argv[1])):
+from transformer.run.run_dir import lock
+with lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -302,18 +307,18 @@ def test_t07_one_training_a_run_directory(tmp_path: Path) -> None:
         try:
             assert holder.stdout and holder.stdout.readline() == "held\n"
             told = rf"run: in use by process {holder.pid} on \S+; "
-            with pytest.raises(UsageError, match=told), run_dir.hold(tmp_path / "run"):
+            with pytest.raises(UsageError, match=told), run_dir.lock(tmp_path / "run"):
                 pass
         finally:
             holder.send_signal(signal.SIGKILL)
-    with run_dir.hold(tmp_path / "run"):  # what a dead process held is free
+    with run_dir.lock(tmp_path / "run"):  # what a dead process held is free
         assert str(os.getpid()) in (tmp_path / "run" / "lock").read_text(encoding="utf8")
 
 
 def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "run"
-    with pytest.raises(UsageError, match="cannot be made or written: Not a directory"), run_dir.hold(place):
+    with pytest.raises(UsageError, match="cannot be made or written: Not a directory"), run_dir.lock(place):
         pass
 
 
@@ -330,7 +335,7 @@ def test_t06_the_renaming_of_a_model_is_ended(tmp_path: Path, present: tuple[str
 
 @pytest.mark.parametrize("name", ["lr[1e-3]", "a]", "a\\b"])
 def test_names_that_orbax_reads_otherwise_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="in its path"), run_dir.hold(tmp_path / name / "run"):
+    with pytest.raises(UsageError, match="which Orbax does not support"), run_dir.lock(tmp_path / name / "run"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -343,8 +348,9 @@ SWITCHES = {
 }
 ENVIRONMENT = """
 import json
+from transformer.config.section import CHANGES_RESULT, FIXED
 from transformer.config import Mesh
-from transformer.training.environment import environment
+from transformer.run.environment import environment
 print(json.dumps(environment(Mesh())))
 """
 

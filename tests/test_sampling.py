@@ -1,6 +1,7 @@
 """Generation: greedy is the argmax, draws follow the distribution and the sentence's own key."""
 
 import math
+import re
 from functools import partial
 
 import jax
@@ -10,8 +11,11 @@ import pytest
 from jax import Array
 
 from toys import CODES, Toy, extended, toy_step
+from transformer.config import Sampling
+from transformer.config.loading import with_overrides
+from transformer.decoding.generate import generate, most_probable
 from transformer.decoding.hypotheses import Hypotheses, Symbols
-from transformer.decoding.sampling import Sampler, Sampling, generate, most_probable
+from transformer.decoding.sampling import Sampled
 from transformer.errors import UsageError
 
 V, L = 7, 11
@@ -31,27 +35,40 @@ def run(
     logits: Array, limits: Array, keys: Array | None, *, count: int, cut: tuple[float, int, float] | None = None
 ) -> Hypotheses:
     """`cut` is temperature, top_k, top_p; none: greedy."""
-    choose = most_probable if cut is None else Sampling(keys, *cut)
+    choose = most_probable if cut is None else sampled(keys, cut)
     cache = Toy(logits, jnp.zeros((len(logits), count), jnp.int32))
     return generate(
-        toy_step, cache, limits, SYMBOLS, choose, count=count, length=L, shortest=0, length_penalty=jnp.float32(0.6)
+        toy_step,
+        cache,
+        limits,
+        SYMBOLS,
+        choose,
+        count=count,
+        cache_length=L,
+        min_length=0,
+        length_penalty=jnp.float32(0.6),
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "bounds", "values"),
+    ("name", "values"),
     [
-        ("temperature", "from 1e-06 to 1000000.0", [0, -1, math.nan, math.inf, 2e6, "hot", True]),
-        ("top_p", "from 1e-09 to 1.0", [0, -0.1, 1.1, math.nan]),
-        ("top_k", "a whole number from 0 to 2147483648", [-1, 1.5, 1 << 32]),
-        ("seed", "a whole number from 0 to 2147483647", [-1, 1 << 31, 1 << 40, 0.5, None]),
+        ("temperature", [0, -1, math.nan, math.inf, 2e6, "hot"]),
+        ("top_p", [0, -0.1, 1.1, math.nan]),
+        ("top_k", [-1, 1.5, 1 << 32]),
+        ("seed", [-1, 1 << 31, 1 << 40, 0.5]),
     ],
 )
-def test_a_sampler_has_bounds(name: str, bounds: str, values: list[object]) -> None:
+def test_the_options_of_sampling_have_bounds(name: str, values: list[object]) -> None:
     for value in values:
-        with pytest.raises(UsageError) as problem:
-            Sampler(**{name: value})
-        assert str(problem.value) == f"{name} = {value!r}: must be {bounds}"
+        with pytest.raises(UsageError, match=rf"^decode\.{name} = {re.escape(repr(value))}: "):
+            with_overrides(Sampling(), {name: value}, "decode")
+
+
+def sampled(keys: Array | None, cut: tuple[float, int, float]) -> Sampled:
+    temperature, top_k, top_p = cut
+    assert keys is not None
+    return Sampled(keys, Sampling(temperature=temperature, top_k=top_k, top_p=top_p))
 
 
 def sentence_keys(count: int) -> Array:
@@ -144,7 +161,7 @@ def test_draws_are_as_frequent_as_probable(cut: tuple[float, int, float], expect
     draws = 5000
     with np.errstate(divide="ignore"):
         log_probabilities = jnp.asarray(np.log(PROBABILITIES), jnp.float32)
-    choose = Sampling(sentence_keys(1), *cut)
+    choose = sampled(sentence_keys(1), cut)
     drawn = choose(jnp.broadcast_to(log_probabilities, (1, draws, V)), jnp.asarray(3))
     counts, wanted = np.bincount(drawn[0], minlength=V), draws * expected / expected.sum()
     assert np.all(counts[wanted == 0] == 0)
@@ -155,6 +172,6 @@ def test_draws_are_as_frequent_as_probable(cut: tuple[float, int, float], expect
 
 def test_draws_differ_by_key_position_and_hypothesis() -> None:
     even = jnp.zeros((2, 101, V))
-    drawn = np.stack([Sampling(sentence_keys(2))(even, jnp.asarray(position)) for position in (0, 1)])
+    drawn = np.stack([Sampled(sentence_keys(2), Sampling())(even, jnp.asarray(position)) for position in (0, 1)])
     for one, other in ((drawn[0, 0], drawn[0, 1]), (drawn[0], drawn[1]), (drawn[..., 1:], drawn[..., :-1])):
         assert np.mean(one == other) < 0.25  # by chance: 1 / V

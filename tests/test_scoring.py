@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transformer.config import Sampling
 from transformer.data.clauses import clauses
 from transformer.data.corpus import Pair
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.errors import DataError
 from transformer.model.transformer import Transformer
-from transformer.scoring import score
-from transformer.translator import Sampler, Translator, limit
+from transformer.translation.model_config import max_target_length
+from transformer.translation.scoring import score
+from transformer.translation.translator import Translator
 
 PAIRS = [Pair(*pair) for pair in clauses("test", 60) if len(pair[0]) < 36][:16]
 LINES = [pair.source for pair in PAIRS]
@@ -29,18 +31,20 @@ class Spelt(Tokenizer):
 
 
 @pytest.mark.parametrize(
-    "options", [{"beam_size": 1}, {"beam_size": 4, "n_best": 4}, {"sampler": Sampler(), "n_best": 4}], ids=str
+    "options", [{"beam_size": 1}, {"beam_size": 4, "n_best": 4}, {"sampling": Sampling(), "n_best": 4}], ids=str
 )
 def test_the_search_and_teacher_forcing_agree(translator: Translator, options: dict[str, object]) -> None:
     """Step by step with a cache, and all at once: two ways to the same probability. A forced end costs nothing."""
     source = translator.tokenizers.source
-    teacher = Translator(translator.model, Tokenizers(source, Spelt(source.model_bytes)), translator.card)
+    teacher = Translator(translator.model, Tokenizers(source, Spelt(source.model_bytes)), translator.config)
     found = list(translator.translate(LINES, **options))
     hypotheses = [hypothesis for line in found for hypothesis in line.hypotheses]
     said = [Pair(line.source, " ".join(hypothesis.tokens[:-1])) for line in found for hypothesis in line.hypotheses]
     for pair, given, hypothesis in zip(said, score(teacher, said), hypotheses, strict=True):
         assert given.tokens == hypothesis.tokens
-        most = limit(len(source.encode([pair.source])[0]) + 1, translator.card.decode, translator.card.model)
+        most = max_target_length(
+            len(source.encode([pair.source])[0]) + 1, translator.config.decode, translator.config.model
+        )
         asked = sum(given.token_log_probabilities[: most - 1])
         assert asked == pytest.approx(hypothesis.log_probability, rel=1e-5)
 
@@ -80,9 +84,9 @@ def test_a_blank_target_is_the_end_alone(translator: Translator) -> None:
 
 
 def test_what_learned_positions_cannot_place_is_refused_with_its_line(translator: Translator) -> None:
-    settings = translator.card.model.model_copy(update={"positions": "learned", "max_positions": 30})
+    settings = translator.config.model.model_copy(update={"positions": "learned", "max_positions": 30})
     V = translator.tokenizers.source.vocab_size
-    card = translator.card.model_copy(update={"model": settings})
-    learned = Translator(Transformer(settings, V, V, key=jax.random.key(1)), translator.tokenizers, card)
-    with pytest.raises(DataError, match=r"line 12 has \d+ tokens, the model can place 30"):
+    card = translator.config.model_copy(update={"model": settings})
+    learned = Translator(Transformer(settings, V, V, rng=jax.random.key(1)), translator.tokenizers, card)
+    with pytest.raises(DataError, match=r"line 12 has \d+ tokens, the model has 30 positions"):
         score(learned, [PAIRS[0]._replace(source="A."), Pair("a", "b " * 40)], first_line=10)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.data.lines import is_blank
-from transformer.data.segments import segments
 from transformer.data.tokenizer import Tokenizers
+from transformer.translation.segments import split_line
 
 CHARACTERS = st.sampled_from([*"ab .,;!?\"'–、。", " ", " ", "ö", "😀", "\u3000", "\n"])
 
@@ -20,8 +20,7 @@ def by_character(texts: Sequence[str]) -> list[list[int]]:
 
 def parts(text: str, most: int) -> list[str]:
     """The parts as texts."""
-    (found,) = segments([text], by_character, most)
-    return ["".join(map(chr, ids)) for ids in found]
+    return ["".join(map(chr, ids)) for ids in split_line(text, by_character, most)]
 
 
 def without_space(text: str) -> str:
@@ -70,14 +69,9 @@ def test_no_part_says_nothing(sign: str, gap: str) -> None:
     assert parts(blank, 9) == []
 
 
-def test_lines_keep_their_places() -> None:
-    found = [len(parts) for parts in segments(["", "ab", "  ", "a b c d", ""], by_character, 3)]
-    assert found == [0, 1, 0, 2, 0]
-
-
 @pytest.mark.parametrize("most", [1, 2, 7, 23])
 def test_real_pieces_carry_the_whole_text(tokenizers: Tokenizers, most: int) -> None:
     text = "The dog sleeps. A woman, who reads, saw it; 😀 wow! " + "Donaudampfschiff" * 5 + " ßü\u4e2d."
-    (found,) = segments([text], tokenizers.source.encode, most)
+    found = split_line(text, tokenizers.source.encode, most)
     assert all(len(ids) <= most for ids in found)
     assert without_space(tokenizers.source.decode([id for ids in found for id in ids])) == without_space(text)

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.data.batches import PADDING
-from transformer.data.shapes import LENGTHS, fill, group, length_of
+from transformer.data.padding import PADDING, pad
+from transformer.translation.shapes import LENGTHS, group, padded_length
 
 TOKENS = st.lists(st.integers(1, 3000), max_size=60)
 BUDGET = st.integers(1, 5000)
@@ -40,16 +40,16 @@ def test_a_rows_shape_does_not_depend_on_the_others(
 @given(TOKENS, BUDGET)
 def test_rows_of_a_length_keep_their_order(tokens: list[int], batch_tokens: int) -> None:
     order = [index for _, _, indices in group(tokens, batch_tokens) for index in indices]
-    assert order == sorted(range(len(tokens)), key=lambda index: length_of(tokens[index]))
+    assert order == sorted(range(len(tokens)), key=lambda index: padded_length(tokens[index]))
 
 
 @given(st.integers(1, 100_000))
 def test_lengths_are_few_and_never_too_short(tokens: int) -> None:
-    length = length_of(tokens)
+    length = padded_length(tokens)
     assert tokens <= length < max(8, 2 * tokens) + 1
     assert length in LENGTHS or length & (length - 1) == 0
 
 
 def test_rows_are_filled_up_and_missing_rows_hold_one_token() -> None:
     P = PADDING
-    np.testing.assert_array_equal(fill([[4, 5, 6], [7]], 3, 4, 9), [[4, 5, 6, P], [7, P, P, P], [9, P, P, P]])
+    np.testing.assert_array_equal(pad([[4, 5, 6], [7]], 3, 4, 9), [[4, 5, 6, P], [7, P, P, P], [9, P, P, P]])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,55 +11,26 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from runs import ROOT
+from three_updates import SETTINGS
 from transformer import config
 from transformer.errors import UsageError
 from transformer.model.parameters import named
 from transformer.training.sharding import make_mesh, shardings
-from transformer.training.state import initial_state
+from transformer.training.update import initial_state
 
-SETTINGS = config.Config(
-    run_dir="x",
-    data=config.Data(source="en", target="de", train=("x",), valid=("x",)),
-    model=config.Model(d_model=16, d_ff=32, num_heads=4, encoder_layers=2, decoder_layers=2, dropout=0.1),
-    # Adam turns the rounding noise of a gradient that is zero (attention's key bias) into steps of full size.
-    train=config.Train(warmup_steps=2, adam_epsilon=1e-3),
-)
-
-THREE_UPDATES = """
-import sys, jax, numpy as np
-from test_sharding import SETTINGS
-from transformer import config
-from transformer.data.batches import Batch
-from transformer.model.parameters import named
-from transformer.training.sharding import make_mesh, put_batch, shardings
-from transformer.training.state import initial_state, make_update
-
-data, fsdp, tensor = map(int, sys.argv[2:])
-mesh = make_mesh(config.Mesh(data=data, fsdp=fsdp, tensor=tensor))
-make = lambda: initial_state(SETTINGS.model, SETTINGS.train, SETTINGS.seed, 32, 32)
-places = shardings(jax.eval_shape(make), mesh)
-state = jax.jit(make, out_shardings=places)()
-update = jax.jit(make_update(SETTINGS.train, SETTINGS.seed), out_shardings=(places, None))
-random = np.random.default_rng(0)
-for _ in range(3):
-    ids = random.integers(4, 32, (16, 7), np.int32)
-    state, metrics = update(state, put_batch(Batch(ids, ids, ids), mesh))
-np.savez(sys.argv[1], loss=metrics.losses.kl, **{name: np.asarray(value) for name, value in named(state.model).items()})
-"""
+pytestmark = pytest.mark.mixed_dtypes
 
 
-def three_updates(path, devices: int, *axes: int) -> dict[str, np.ndarray]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": os.path.dirname(__file__)}
-    command = [sys.executable, "-c", THREE_UPDATES, str(path), *map(str, axes)]
-    subprocess.run(command, check=True, env=environment, timeout=300)
-    return dict(np.load(path))
-
-
-def test_eight_devices_train_as_one(tmp_path) -> None:
+def test_eight_devices_train_as_one(tmp_path: Path) -> None:
     """Batch split, parameters split by rows, heads split: dropout included, the same up to the order of sums."""
-    one = three_updates(tmp_path / "one.npz", 1, 1, 1, 1)
-    eight = three_updates(tmp_path / "eight.npz", 8, 2, 2, 2)
+    processes = []
+    for devices, axes in ((1, "111"), (8, "222")):
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        command = [sys.executable, str(Path(__file__).with_name("three_updates.py")), str(tmp_path / axes), *axes]
+        processes.append(subprocess.Popen(command, env=environment, cwd=ROOT))
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    one, eight = (dict(np.load(tmp_path / f"{axes}.npz")) for axes in ("111", "222"))
     assert one.keys() == eight.keys()
     for name, value in one.items():
         np.testing.assert_allclose(eight[name], value, rtol=1e-4, atol=1e-5, err_msg=name)

@@ -9,14 +9,14 @@ import pytest
 
 from runs import ROOT
 from transformer.errors import Interrupted, Preempted
-from transformer.training.signals import Abandoned, stop_on_signal
+from transformer.run.hooks import WorkInterrupted, stop_error, stop_on_signal
 
 DEAF = """
 import time
-from transformer.training.signals import stop_on_signal
+from transformer.run.hooks import stop_on_signal
 with stop_on_signal() as stop:
     print("listening", flush=True)
-    while not stop.is_asked:
+    while stop.signal is None:
         time.sleep(0.01)
     print("asked", flush=True)
     time.sleep(600)
@@ -37,13 +37,13 @@ def test_t02_a_second_signal_ends_the_process_at_once(number: signal.Signals) ->
 def test_only_what_may_be_cut_is_cut(number: signal.Signals, kind: type) -> None:
     before = signal.getsignal(number)
     with stop_on_signal() as stop:
-        assert not stop.is_asked
+        assert stop.signal is None
         os.kill(os.getpid(), number)
-        assert stop.is_asked
-        assert type(stop.error(3, 9)) is kind
-        with pytest.raises(Abandoned), stop.may_cut():
+        assert stop.signal == number
+        assert type(stop_error(stop, 3, 9)) is kind
+        with pytest.raises(WorkInterrupted), stop.interruptible(True):
             raise AssertionError("asked before: not to be begun")
-    with stop_on_signal() as stop, pytest.raises(Abandoned), stop.may_cut():
+    with stop_on_signal() as stop, pytest.raises(WorkInterrupted), stop.interruptible(True):
         os.kill(os.getpid(), number)
         raise AssertionError("cut off")
     assert signal.getsignal(number) == before

@@ -13,15 +13,17 @@ from transformer.config import Config
 from transformer.data.batches import Batch
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
-from transformer.training.state import (
-    Metrics,
+from transformer.training.update import (
     TrainState,
     Update,
+    UpdateMetrics,
     all_finite,
     batch_losses,
     initial_state,
     make_update,
 )
+
+pytestmark = pytest.mark.mixed_dtypes
 
 V, B, S, T = 19, 8, 5, 7
 MODEL = {"d_model": 6, "d_ff": 11, "num_heads": 3, "encoder_layers": 1, "decoder_layers": 1}
@@ -58,7 +60,7 @@ def jitted(chosen: Config) -> Update:
     return jax.jit(make_update(chosen.train, chosen.seed))
 
 
-def run(chosen: Config, state: TrainState, count: int) -> list[tuple[TrainState, Metrics]]:
+def run(chosen: Config, state: TrainState, count: int) -> list[tuple[TrainState, UpdateMetrics]]:
     """The states and metrics after each of `count` updates."""
     steps = []
     for number in range(count):
@@ -82,7 +84,7 @@ def test_the_first_state_is_a_function_of_the_seed(start: TrainState) -> None:
 
 
 def test_parts_make_the_whole(start: TrainState) -> None:
-    """Though they hold different numbers of tokens, and one row none at all."""
+    """Though they lock different numbers of tokens, and one row none at all."""
     whole, parts = (run(settings(accumulate=accumulate), start, 1)[0] for accumulate in (1, 2))
     expected = named(whole)
     for name, found in named(parts).items():

@@ -135,7 +135,7 @@ def test_a_small_corpus_gives_a_small_vocabulary() -> None:
 
 
 def test_what_cannot_be_trained_is_explained() -> None:
-    with pytest.raises(UsageError, match=r"^tokenizer\.vocab_size = 261: .* need \d+ at least"):
+    with pytest.raises(UsageError, match=r"^tokenizer\.vocab_size = 261: .* need at least \d+"):
         train_tokenizer(ENGLISH, Settings(vocab_size=261))
     for nothing in ([], ["", " "], ["\u200b"]):
         with pytest.raises(DataError, match="no text to train on"):

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from transformer.errors import Diverged
-from transformer.training.watch import SKIPPED_IN_A_ROW, Watch
+from transformer.errors import DivergenceError
+from transformer.run.loss_monitor import SKIPPED_IN_A_ROW, LossMonitor
 
 
 def noisy(seed: int, updates: int) -> np.ndarray:
@@ -18,25 +18,27 @@ def noisy(seed: int, updates: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_t11_a_jump_is_told_once_and_noise_never(seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch()
+    watch = LossMonitor()
     for step, loss in enumerate(noisy(seed, 2000), 1):
-        watch.see(step, float(loss), 0)
+        watch.add(step, float(loss), 0)
     assert not caplog.text
     for step in range(2001, 2031):
-        watch.see(step, 6.0, 0)
-    assert caplog.text.count("the loss has jumped to") == 1
+        watch.add(step, 6.0, 0)
+    assert caplog.text.count("the loss has jumped from") == 1
     assert "step 200" in caplog.text or "step 201" in caplog.text
 
 
 def test_t10_updates_without_a_finite_loss_are_named_and_end_the_training(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch()
+    watch = LossMonitor()
     with caplog.at_level(logging.WARNING):
         for step in range(1, 4):
-            watch.see(step, math.nan, step)
-        watch.see(4, 2.0, 0)
+            watch.add(step, math.nan, step)
+        watch.add(4, 2.0, 0)
         for skipped in range(1, SKIPPED_IN_A_ROW):
-            watch.see(4 + skipped, math.inf, skipped)
-        with pytest.raises(Diverged, match=f"step 24: {SKIPPED_IN_A_ROW} updates in a row without a finite loss"):
-            watch.see(24, math.nan, SKIPPED_IN_A_ROW)
-    told = [record.getMessage().split(":")[0] for record in caplog.records]
+            watch.add(4 + skipped, math.inf, skipped)
+        with pytest.raises(
+            DivergenceError, match=f"step 24: {SKIPPED_IN_A_ROW} updates in a row without a finite loss"
+        ):
+            watch.add(24, math.nan, SKIPPED_IN_A_ROW)
+    told = [record.getMessage().split(": ")[1] for record in caplog.records]
     assert told[:4] == ["step 1", "step 2", "step 3", "step 5"]

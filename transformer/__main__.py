@@ -1,7 +1,5 @@
 """python -m transformer COMMAND ..."""
 
-import sys
+from transformer.cli.main import entry_point
 
-from transformer.commands.main import leave, main
-
-leave(main(sys.argv[1:]))
+entry_point()

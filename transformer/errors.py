@@ -1,17 +1,22 @@
 """The expected failures and their exit codes.
 
-Whatever a user can cause is one of these: the command line prints its text as one line on stderr and leaves with its
-code. Anything else is a bug of ours and keeps its traceback (exit code 1).
+Every failure that a user can cause is one of these: the command line prints its text as one line on stderr and exits
+with its code. Any other exception is a bug in this package, and keeps its traceback (exit code 1).
 """
 
+import difflib
 import errno
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LINE_BREAK = re.compile("[\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class ExpectedError(Exception):
-    """A failure that is not a bug. Its text is one line: what, where, and how to mend it."""
+    """A failure that is not a bug. Its text is one line: what is wrong, where, and how to fix it."""
 
     exit_code = 1
 
@@ -28,38 +33,55 @@ class DataError(ExpectedError):
     exit_code = 3
 
 
-class SystemProblem(ExpectedError):
+class ResourceError(ExpectedError):
     """The environment: disk full, file not writable, out of memory."""
 
     exit_code = 4
 
 
-class Diverged(ExpectedError):
-    """The training produced numbers that are not finite, many times in a row."""
+class DivergenceError(ExpectedError):
+    """The training produced NaN or infinite values, many times in a row."""
 
     exit_code = 5
 
 
 class Preempted(ExpectedError):
-    """Stopped by SIGTERM after saving: the same command continues."""
+    """Stopped by SIGTERM after saving: the same command resumes."""
 
     exit_code = 75
 
 
 class Interrupted(Preempted):
-    """Stopped by Ctrl-C after saving: the same command continues."""
+    """Stopped by Ctrl-C after saving: the same command resumes."""
 
     exit_code = 130
 
 
 @contextmanager
-def room_for(place: Path | str) -> Iterator[None]:
-    """Raises SystemProblem where a disk is full: the system does not say what it had no room for."""
+def reporting_full_disk(place: Path | str) -> Iterator[None]:
+    """Raises ResourceError with the name of `place` if the disk is full: the system's own error names no file."""
     try:
         yield
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise SystemProblem(
-            f"{place}: cannot be written: {problem.strerror}; make room, and run the same command again"
-        ) from problem
+        raise cannot_write(place, problem) from problem
+
+
+def cannot_write(what: Path | str, problem: Exception) -> ResourceError:
+    """The error for a failed write, with the reason that the system gave."""
+    reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
+    return ResourceError(f"{what}: cannot be written: {reason}; free some space, and run the same command again")
+
+
+def one_line(text: str) -> str:
+    """Returns the text with a space for each line-breaking character and NUL, and U+FFFD for each lone surrogate."""
+    if text.isprintable():  # no character that is replaced here is printable, and most lines are
+        return text
+    return _SURROGATE.sub("\ufffd", _LINE_BREAK.sub(" ", text))
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Returns `; did you mean X?`, or "" if no word is similar."""
+    match = difflib.get_close_matches(word, list(words), 1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""

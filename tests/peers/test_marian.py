@@ -14,23 +14,23 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, MarianTokenizer
 
-from transformer import config_file
-from transformer.commands import main as door
-from transformer.config import Decode, Model
+from transformer.cli import main as door
+from transformer.config import Decode, Model, loading
 from transformer.config import Tokenizer as Subwords
 from transformer.data.clauses import clauses
 from transformer.data.corpus import Pair
-from transformer.data.lines import plain
+from transformer.data.lines import without_controls
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.data.tokenizer_training import train_tokenizer
-from transformer.interop.marian import STOPS
-from transformer.interop.marian_import import import_marian
+from transformer.interop.marian.import_ import import_marian
+from transformer.interop.marian.names import EARLY_STOPPING
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
-from transformer.model_dir import Card, load_model, save_model
-from transformer.scoring import score
-from transformer.training.loop import train
-from transformer.translator import Translator, limit
+from transformer.run.trainer import train
+from transformer.translation.model_config import max_target_length
+from transformer.translation.model_dir import ModelConfig, load_model, save_model
+from transformer.translation.scoring import score
+from transformer.translation.translator import Translator
 
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 
@@ -317,7 +317,7 @@ def compare_searches(peer: Peer, translator: Translator, beam_size: int) -> None
     lengths: list[int] = []
     differing = at_limit = 0
     for tokens, members in inputs.items():
-        most = limit(tokens, translator.card.decode, translator.card.model)
+        most = max_target_length(tokens, translator.config.decode, translator.config.model)
         for line, theirs in zip(members, generated(peer, members, most, num_beams=beam_size), strict=True):
             translation = next(ours)
             mine = [ids[piece] for piece in translation.hypotheses[0].tokens]
@@ -328,7 +328,9 @@ def compare_searches(peer: Peer, translator: Translator, beam_size: int) -> None
                 assert beam_size > 1 or prefix_gap(peer, line, mine, theirs.ids) <= CLOSE, line
             else:
                 shown = [index for index in theirs.ids if target.pieces([index])[0] not in TAGS]
-                assert translation.text == plain(peer.tokenizer.decode(shown, skip_special_tokens=True)).strip()
+                assert (
+                    translation.text == without_controls(peer.tokenizer.decode(shown, skip_special_tokens=True)).strip()
+                )
             lengths.append(len(mine))
             at_limit += len(mine) == most
             assert ("limit" in translation.flags) == (len(mine) == most)
@@ -337,14 +339,14 @@ def compare_searches(peer: Peer, translator: Translator, beam_size: int) -> None
 
 
 @SEARCHED
-@pytest.mark.parametrize("rule", STOPS)
+@pytest.mark.parametrize("rule", EARLY_STOPPING)
 def test_beam_search_equals_generate(peer: Peer, tmp_path: Path, rule: str) -> None:
     """For each rule when a sentence is done, as generation_config.json has it."""
     path = peer.folder / "generation_config.json"
-    settings = json.loads(path.read_bytes()) | {"early_stopping": STOPS[rule]}
+    settings = json.loads(path.read_bytes()) | {"early_stopping": EARLY_STOPPING[rule]}
     path.write_text(json.dumps(settings), encoding="utf8")
     imported = import_marian(peer.folder)
-    assert (imported.card.decode.stop, imported.card.decode.beam_size) == (rule, 4)
+    assert (imported.config.decode.stop, imported.config.decode.beam_size) == (rule, 4)
     model, tokenizer = opened(peer.folder)
     compare_searches(peer._replace(model=model, tokenizer=tokenizer), Translator(*imported), 4)
 
@@ -373,7 +375,7 @@ MODELS = {
 }
 
 
-def model_of_ours(shape: Ours) -> tuple[Transformer, Tokenizers, Card]:
+def model_of_ours(shape: Ours) -> tuple[Transformer, Tokenizers, ModelConfig]:
     """With random numbers in every parameter."""
     sides = [[pair[side] for pair in PAIRS[:300]] for side in (0, 1)]
     settings = Subwords(vocab_size=350)
@@ -382,7 +384,7 @@ def model_of_ours(shape: Ours) -> tuple[Transformer, Tokenizers, Card]:
     else:
         tokenizers = Tokenizers(*(train_tokenizer(side, settings) for side in sides))
     sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
-    card = Card(
+    card = ModelConfig(
         source="en", target="de", source_vocabulary=sizes[0], target_vocabulary=sizes[1], max_length=40,
         model=Model(
             d_model=16, d_ff=24, num_heads=2, encoder_layers=2, decoder_layers=1, norm="post", tie_embeddings=shape.tie,
@@ -391,7 +393,7 @@ def model_of_ours(shape: Ours) -> tuple[Transformer, Tokenizers, Card]:
         ),
         decode=Decode(beam_size=3, length_penalty=0.75, stop=shape.stop, max_ratio=0.5, max_extra=6, batch_tokens=512),
     )  # fmt: skip
-    model = Transformer(card.model, *sizes, key=jax.random.key(1))
+    model = Transformer(card.model, *sizes, rng=jax.random.key(1))
     random = np.random.default_rng(4)
     values = {
         name: np.asarray(value) + (0.3 * random.standard_normal(value.shape)).astype(np.float32)
@@ -436,13 +438,15 @@ def test_generate_as_the_exported_folder_has_it(mine: Peer) -> None:
     translator = mine.translator
     lines = [english for english, _ in PAIRS if 8 < len(translator.tokenizers.source.encode([english])[0]) < 16][:40]
     for line, translation in zip(lines, translator.translate(lines), strict=True):
-        most = limit(len(mine.tokenizer([line]).input_ids[0]), translator.card.decode, translator.card.model)
+        most = max_target_length(
+            len(mine.tokenizer([line]).input_ids[0]), translator.config.decode, translator.config.model
+        )
         (theirs,) = generated(mine, [line], most)
         assert translation.hypotheses[0].tokens == tuple(mine.tokenizer.convert_ids_to_tokens(theirs.ids)) or (
             abs(theirs.score - translation.score) <= CLOSE
         )
         assert translation.score == pytest.approx(theirs.score, abs=CLOSE)
-        assert translation.text == plain(mine.tokenizer.decode(theirs.ids, skip_special_tokens=True)).strip()
+        assert translation.text == without_controls(mine.tokenizer.decode(theirs.ids, skip_special_tokens=True)).strip()
 
 
 def test_an_exported_model_comes_back(mine: Peer, tmp_path: Path) -> None:
@@ -466,10 +470,10 @@ def test_what_transformers_saves_of_an_exported_model(mine: Peer, tmp_path: Path
     assert list(found) == list(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
-    card = mine.translator.card
+    card = mine.translator.config
     kept = ("beam_size", "length_penalty", "stop", "min_length")
-    assert [getattr(imported.card.decode, key) for key in kept] == [getattr(card.decode, key) for key in kept]
-    assert imported.card.model.tie_embeddings == card.model.tie_embeddings
+    assert [getattr(imported.config.decode, key) for key in kept] == [getattr(card.decode, key) for key in kept]
+    assert imported.config.model.tie_embeddings == card.model.tie_embeddings
     for side in ("source", "target"):
         one, other = (getattr(both, side) for both in (imported.tokenizers, mine.translator.tokenizers))
         assert one.encode(ODD_LINES) == other.encode(ODD_LINES)
@@ -499,7 +503,7 @@ def test_an_imported_model_learns_on_and_goes_back(peer: Peer, tmp_path: Path) -
     (tmp_path / "tuning.toml").write_text(TUNING, encoding="utf8")
     changes = {"run_dir": str(tmp_path / "run"), "train.init_from": str(peer.output), "data.max_length": 64}
     languages = {"data.source": "en", "data.target": "de"}  # eng and deu in the folder
-    train(config_file.load(tmp_path / "tuning.toml", changes | languages))
+    train(loading.load(tmp_path / "tuning.toml", changes | languages))
     folder = exported(tmp_path, tmp_path / "run")
     learnt = Peer(folder, tmp_path / "run", *opened(folder), Translator.load(tmp_path / "run"))
     states, scores = largest_differences(learnt, [Pair(*pair) for pair in PAIRS[:24]])

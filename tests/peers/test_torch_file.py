@@ -9,14 +9,14 @@ import torch
 from transformers import MarianConfig, MarianMTModel
 
 from transformer.errors import UsageError
-from transformer.interop.torch_file import read_state_dict
+from transformer.interop.torch_file.tensors import read_state_dict
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 DTYPES += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
 
 
-def hold(path: Path, state: object, *, zipped: bool, protocol: int = 2) -> dict[str, np.ndarray]:
+def check(path: Path, state: object, *, zipped: bool, protocol: int = 2) -> dict[str, np.ndarray]:
     """Saves, reads, and compares each number and dtype with those of torch.load."""
     torch.save(state, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
     found, expected = read_state_dict(path), torch.load(path, weights_only=False)
@@ -35,7 +35,7 @@ def test_each_dtype_and_shape(tmp_path: Path, dtype: torch.dtype, zipped: bool) 
     torch.manual_seed(1)
     shapes = [(), (1,), (7,), (2, 3), (5, 1, 3, 2), (0,), (0, 5)]
     state = {str(shape): (torch.randn(shape) * 5).abs().to(dtype) for shape in shapes}
-    hold(tmp_path / "pytorch_model.bin", state, zipped=zipped)
+    check(tmp_path / "pytorch_model.bin", state, zipped=zipped)
 
 
 @FORMATS
@@ -54,7 +54,7 @@ def test_views_parameters_and_each_protocol(tmp_path: Path, protocol: int, zippe
         "marked": marked,
         "frozen": torch.nn.Parameter(base.half(), requires_grad=False),
     }
-    found = hold(tmp_path / "pytorch_model.bin", state, zipped=zipped, protocol=protocol)
+    found = check(tmp_path / "pytorch_model.bin", state, zipped=zipped, protocol=protocol)
     assert np.shares_memory(found["base"], found["transposed"])
 
 
@@ -75,7 +75,7 @@ def test_a_marian_model(tmp_path: Path, dtype: torch.dtype, zipped: bool) -> Non
         decoder_start_token_id=52,
     )
     state = MarianMTModel(config).to(dtype).state_dict()
-    found = hold(tmp_path / "pytorch_model.bin", state, zipped=zipped)
+    found = check(tmp_path / "pytorch_model.bin", state, zipped=zipped)
     assert found["model.shared.weight"].shape == (53, 16)
     assert np.shares_memory(found["model.shared.weight"], found["lm_head.weight"])
 

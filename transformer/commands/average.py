@@ -1,11 +1,11 @@
-"""average: one model of several checkpoints of a run."""
+"""average: averages the weights of several checkpoints of a run."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer.commands.arguments import Parser, path
-from transformer.commands.model_output import free_place, write_model
+from transformer.cli.arguments import Parser, path
+from transformer.cli.model_output import check_output
 from transformer.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 def main(words: Sequence[str]) -> None:
     parser = Parser(
         "average",
-        "Write a model whose weights are the mean of those of several checkpoints, often a better one than each of"
-        " them. How many checkpoints a run keeps is its train.keep.",
+        "Write a model whose weights are the mean of those of several checkpoints, often a better model than each of"
+        " them. train.keep is the number of checkpoints that a run keeps.",
     )
     parser.add_argument("run", type=path, metavar="RUN", help="a run directory; it is only read")
-    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not be there yet")
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not exist")
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--last", type=int, metavar="N", help="the N newest checkpoints")
     choice.add_argument("--best", type=int, metavar="N", help="the N best ones by the run's train.best_metric")
@@ -26,16 +26,17 @@ def main(words: Sequence[str]) -> None:
     flag, count = ("--last", arguments.last) if arguments.best is None else ("--best", arguments.best)
     if count < 1:
         raise UsageError(f"{flag} {count}: must be at least 1")
-    place, run = free_place(arguments.output), Path(arguments.run)
+    place, run = check_output(arguments.output), Path(arguments.run)
     import jax
 
-    from transformer.commands.devices import start_jax
-    from transformer.training.averaging import average, best_steps, newest_steps, read_config
+    from transformer.cli.jax_setup import start_jax
+    from transformer.run.averaging import average, best_steps, newest_steps, read_config
+    from transformer.translation.model_dir import save_model
 
     start_jax()
-    jax.config.update("jax_platforms", "cpu")  # sums need no accelerator, whose memory a training may hold
+    jax.config.update("jax_platforms", "cpu")  # sums need no accelerator, whose memory a training may use
     config = read_config(run)
     choose = newest_steps if flag == "--last" else best_steps
     steps = choose(run, count, config.train)
-    write_model(place, *average(run, steps, config))
+    save_model(place, *average(run, steps, config))
     log.info("averaged steps %s of %s into %s", ", ".join(map(str, steps)), run, arguments.output)

@@ -1,21 +1,21 @@
-"""corpus: a corpus of any kind as two plain files."""
+"""corpus: writes a corpus of any format as two text files."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer.commands.arguments import Parser, path
-from transformer.commands.output import open_output, refuse_overwriting
+from transformer.cli.arguments import Parser, path
+from transformer.cli.output import open_output, refuse_overwriting
 from transformer.config import Data
-from transformer.data.corpus import Outcome, Report, clean, open_corpus
-from transformer.data.lines import one_line
-from transformer.errors import UsageError
+from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean
+from transformer.data.corpus import open_corpus
+from transformer.errors import UsageError, one_line
 
 log = logging.getLogger(__name__)
 
 
 def main(words: Sequence[str]) -> None:
-    parser = Parser("corpus", "Write a corpus as PREFIX.SOURCE and PREFIX.TARGET, a sentence a line.")
+    parser = Parser("corpus", "Write a corpus as PREFIX.SOURCE and PREFIX.TARGET, one sentence per line.")
     parser.add_argument(
         "corpus",
         type=path,
@@ -33,15 +33,15 @@ def main(words: Sequence[str]) -> None:
         type=float,
         default=Data().max_left_out,
         metavar="SHARE",
-        help="largest fraction of the pairs that may be left out, as in data.max_left_out (default: %(default)s)",
+        help="fraction of the pairs that may be left out, as data.max_left_out (default: %(default)s)",
     )
     arguments = parser.parse(words)
     if arguments.source == arguments.target:
-        raise UsageError(f"--target {arguments.target}: is the source language too, and both need a file of their own")
+        raise UsageError(f"--target {arguments.target}: is the source language too; each language needs its own file")
     if not 0 <= arguments.max_left_out <= 1:
         raise UsageError(f"--max-left-out {arguments.max_left_out}: must be from 0 to 1")
     corpus = open_corpus(arguments.corpus, arguments.source, arguments.target, "train")
-    report = Report()
+    report = CleaningReport()
     pairs = clean(corpus, report)
     names = [f"{arguments.prefix}.{code}" for code in (arguments.source, arguments.target)]
     for name in names:
@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> None:
         for pair in pairs:
             source.write(f"{one_line(pair.source)}\n".encode())
             target.write(f"{one_line(pair.target)}\n".encode())
-        Outcome(corpus.name, report.read, report.kept, report.summary()).check(
-            arguments.max_left_out, "--max-left-out"
-        )  # before the files get their names
+        # Checked before the files get their names.
+        summary = CorpusSummary(corpus.name, report.read, report.kept, report.summary())
+        summary.check(arguments.max_left_out, "--max-left-out")
     log.info("%s and %s: %s", *names, report.summary())

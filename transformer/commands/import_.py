@@ -1,11 +1,11 @@
-"""import: another program's model as one of ours."""
+"""import: reads a model of another program."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer.commands.arguments import Parser, add_check, path
-from transformer.commands.model_output import free_place, restore_on_failure, write_model
+from transformer.cli.arguments import Parser, add_check, path
+from transformer.cli.model_output import check_output, restore_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -13,34 +13,35 @@ log = logging.getLogger(__name__)
 def main(words: Sequence[str]) -> None:
     parser = Parser(
         "import",
-        "Make a model directory of ours out of another program's model, and check that the two say the same, if that"
-        " program is installed here.",
+        "Write a model directory from a model of another program, and check that both give the same results, if that"
+        " program is installed.",
     )
     parser.add_argument("folder", type=path, metavar="DIR", help="the other program's model")
-    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not be there yet")
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not exist")
     parser.add_argument(
         "--from", required=True, choices=("marian",), dest="program", help="MarianMTModel of Hugging Face, as OPUS-MT's"
     )
-    parser.add_argument("--source", default="", metavar="CODE", help="language code (default: what the folder says)")
-    parser.add_argument("--target", default="", metavar="CODE", help="language code (default: what the folder says)")
+    parser.add_argument("--source", default="", metavar="CODE", help="language code (default: that of the folder)")
+    parser.add_argument("--target", default="", metavar="CODE", help="language code (default: that of the folder)")
     add_check(parser)
     arguments = parser.parse(words)
-    place = free_place(arguments.output)
+    place = check_output(arguments.output)
     import jax
 
-    from transformer.commands.devices import start_jax
-    from transformer.commands.peers import check_agreement, lines_to_check, marian
-    from transformer.interop.marian_import import import_marian
-    from transformer.translator import Translator
+    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.peers import check_agreement, lines_to_check, marian
+    from transformer.interop.marian.import_ import import_marian
+    from transformer.translation.model_dir import save_model
+    from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
     start_jax()
-    jax.config.update("jax_platforms", "cpu")  # in float32 without TF32, as the other program computes for the check
+    jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
     imported = import_marian(Path(arguments.folder), arguments.source, arguments.target)
     with restore_on_failure(place, keep=arguments.keep):
-        write_model(place, *imported)
-        card = imported.card
-        log.info("imported %s to %s: %s -> %s", arguments.folder, arguments.output, card.source, card.target)
+        save_model(place, *imported)
+        config = imported.config
+        log.info("imported %s to %s: %s -> %s", arguments.folder, arguments.output, config.source, config.target)
         translator = Translator.load(place)
-        peer = Path(arguments.folder), translator.tokenizers, translator.card
+        peer = Path(arguments.folder), translator.tokenizers, translator.config
         check_agreement(translator, lambda: marian(*peer), lines, "Transformers", exact=True)

@@ -1,19 +1,21 @@
-"""score: how probable a model finds given translations."""
+"""score: the log-probabilities of given translations."""
 
 import os
 from collections.abc import Iterable, Sequence
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
-from transformer.commands.arguments import Parser, path
-from transformer.commands.files import json_line, open_input
-from transformer.commands.output import open_output, refuse_overwriting
-from transformer.data.corpus import Pair, open_pairs
+from transformer.cli.arguments import Parser, path
+from transformer.cli.input import json_line, open_input
+from transformer.cli.output import open_output, refuse_overwriting
+from transformer.data.corpus import Pair
+from transformer.data.formats.prefix import open_pairs
+from transformer.data.formats.text import decode
 from transformer.data.lines import read_lines
 from transformer.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from transformer.scoring import Scored
+    from transformer.translation.scoring import Scored
 
 PAIRS = 2048  # scored together
 
@@ -21,60 +23,59 @@ PAIRS = 2048  # scored together
 def main(words: Sequence[str]) -> None:
     parser = Parser(
         "score",
-        "Print one number a line: the natural logarithm of the probability of the target given the source, end of"
+        "Print one number per line: the natural logarithm of the probability of the target given the source, end of"
         " sentence included.",
     )
     parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
-    parser.add_argument("--source", required=True, type=path, metavar="FILE", help="sources, a line each (-: stdin)")
+    parser.add_argument("--source", required=True, type=path, metavar="FILE", help="sources, one per line (-: stdin)")
     parser.add_argument(
-        "--target", required=True, type=path, metavar="FILE", help="their translations, line for line (-: stdin)"
+        "--target", required=True, type=path, metavar="FILE", help="their translations, line by line (-: stdin)"
     )
     parser.add_argument("-o", "--output", default="-", type=path, metavar="FILE", help="the numbers (default: stdout)")
     parser.add_argument(
         "--format",
         choices=("text", "jsonl"),
         default="text",
-        help="jsonl: an object a line with line, score, tokens and token_scores (default: text)",
+        help="jsonl: one object per line with line, score, tokens and token_scores (default: text)",
     )
     arguments = parser.parse(words)
     if arguments.source == arguments.target == "-":
         raise UsageError("--source - and --target -: only one of them can be stdin")
     refuse_overwriting(arguments.output, arguments.source, arguments.target, model=arguments.model)
     pairs = _pairs(arguments.source, arguments.target)
-    from transformer.commands.devices import start_jax
-    from transformer.scoring import score
-    from transformer.translator import Translator
+    from transformer.cli.jax_setup import start_jax
+    from transformer.translation.scoring import score
+    from transformer.translation.translator import Translator
 
     start_jax()
     translator = Translator.load(arguments.model)
     number, remaining = 0, iter(pairs)
     with open_output(arguments.output) as output:
         while chunk := list(islice(remaining, PAIRS)):
-            output.obey()
-            found = score(translator, chunk, first_line=number)
-            shown = [show(scored, line, arguments.format) for line, scored in enumerate(found, number + 1)]
-            output.write("".join(shown).encode())
+            output.raise_if_stopped()
+            results = score(translator, chunk, first_line=number)
+            lines = [format_score(result, line, arguments.format) for line, result in enumerate(results, number + 1)]
+            output.write("".join(lines).encode())
             output.flush()
             number += len(chunk)
 
 
 def _pairs(source: str, target: str) -> Iterable[Pair]:
-    """Raises DataError for unequal counts of lines: so files are read twice, and what can be read but once is held."""
+    """The pairs. Raises DataError before the first one if the numbers of lines differ: files are read twice for that,
+    and streams are kept in memory."""
     if os.path.isfile(source) and os.path.isfile(target):
         return open_pairs(source, target)
     with open_input(source) as sources, open_input(target) as targets:
-        rows = list(zip_longest(read_lines(sources), read_lines(targets)))  # in step: one program may write both
+        rows = list(zip_longest(read_lines(sources), read_lines(targets)))  # alternating: one program may write both
     counts = [sum(side is not None for side in sides) for sides in zip(*rows, strict=True)] or [0, 0]
     if counts[0] != counts[1]:
-        raise DataError(
-            f"{source} has {counts[0]} lines, {target} has {counts[1]}: they must have line for line the same"
-        )
-    return [Pair(*(side.decode("utf-8", "surrogateescape") for side in row)) for row in rows]
+        raise DataError(f"{source} has {counts[0]} lines, {target} has {counts[1]}: the numbers must be equal")
+    return [Pair(*map(decode, row)) for row in rows]
 
 
-def show(scored: "Scored", number: int, form: str) -> str:
-    """A score as a line of a format. `number` is that of its pair, from 1."""
-    if form == "text":
+def format_score(scored: "Scored", number: int, output_format: str) -> str:
+    """Returns a score as a line. `number` is that of its pair, from 1."""
+    if output_format == "text":
         return f"{scored.log_probability:.6f}\n"
     return json_line(
         {

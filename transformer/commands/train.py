@@ -1,25 +1,25 @@
-"""train: a config, and flags over it, to a run."""
+"""train: trains the run of a config."""
 
 from collections.abc import Sequence
 
-from transformer.commands.arguments import config_of, config_parser
+from transformer.cli.arguments import config_of, config_parser
 
 
 def main(words: Sequence[str]) -> None:
     parser = config_parser(
         "train",
-        "Train the model of a config, or go on training it: the same command again resumes a run that was stopped.",
+        "Train the model of a config. The same command again resumes a run that was stopped.",
     )
     parser.add_argument(
         "--allow-config-change",
         action="store_true",
-        help="go on with a run under other settings than it has begun with, where its weights fit them",
+        help="resume a run although settings have changed that affect its result",
     )
     arguments = parser.parse(words)
     config = config_of(arguments)
-    from transformer.commands.devices import start_jax
+    from transformer.cli.jax_setup import start_jax
 
     start_jax()
-    from transformer.training.loop import train
+    from transformer.run.trainer import train
 
     train(config, allow_changes=arguments.allow_config_change)

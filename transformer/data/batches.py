@@ -1,7 +1,7 @@
-"""Batches of few, fixed shapes: length buckets, the plan of an epoch, prefetching.
+"""Batches with few, fixed shapes: length buckets, the plan of an epoch, prefetching.
 
-A pair's bucket depends on its own lengths alone, a bucket's number of rows is constant, and the batch of a step is a
-function of (seed, step): nothing needs to be remembered to go on after an interruption.
+The bucket of a pair depends on its own lengths alone, the number of rows of a bucket is constant, and the batch of a
+step is a function of (seed, step): resuming needs no state of an iterator.
 """
 
 import math
@@ -16,29 +16,28 @@ import numpy as np
 from jax import Array
 
 from transformer.data.examples import Examples
+from transformer.data.padding import pad
 
 Item = TypeVar("Item")
-Numbers = TypeVar("Numbers", Array, np.ndarray)  # on the devices, or in memory
-
-PADDING = -1  # no token: the models take negative ids so
+AnyArray = TypeVar("AnyArray", Array, np.ndarray)  # on the devices, or in the memory of the host
 
 
 class Bucket(NamedTuple):
     """A shape of batches."""
 
-    source: int  # S, positions, end of sentence included
+    source: int  # S: positions, end of sentence included
     target: int  # T
     rows: int  # B
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Batch(Generic[Numbers]):
-    """Pairs, filled up with PADDING to the shape of their bucket."""
+class Batch(Generic[AnyArray]):
+    """Pairs of sentences, padded to the shape of their bucket."""
 
-    source: Numbers  # int32 [B, S], each row closed by the end of sentence
-    target: Numbers  # int32 [B, T], what the decoder is given: the start symbol first
-    labels: Numbers  # int32 [B, T], what it is to say: the end of sentence last
+    source: AnyArray  # int32 [B, S], each row ends with the end-of-sentence symbol
+    target: AnyArray  # int32 [B, T], the input of the decoder: the start symbol first
+    labels: AnyArray  # int32 [B, T], what the decoder predicts: the end-of-sentence symbol last
 
     @property
     def is_token(self) -> Any:
@@ -47,16 +46,16 @@ class Batch(Generic[Numbers]):
 
 
 def choose_buckets(lengths: np.ndarray, *, count: int, batch_tokens: int, multiple: int) -> list[Bucket]:
-    """The at most `count` shapes that fill up the fewest positions, for pairs of the given lengths [pairs, 2].
+    """Returns the at most `count` shapes that need the least padding, for pairs of the given lengths [pairs, 2].
 
     Both sides of a shape have one length, that of the longer side of its longest pair. The best bounds are found by
-    dynamic programming over the histogram of lengths. `batch_tokens` is target positions a batch; rows come in
-    multiples of `multiple`, and are no more than there are pairs to fill them.
+    dynamic programming over the histogram of lengths. `batch_tokens` is target positions per batch; the number of rows
+    is a multiple of `multiple`, and no larger than the pairs can fill.
     """
     longer = lengths.max(axis=1)
     sizes, pairs = np.unique(longer, return_counts=True)
     before = np.concatenate([[0], np.cumsum(pairs)])
-    # cost[k][i]: positions a side for the pairs of the i smallest sizes in k buckets
+    # cost[k][i]: positions per side for the pairs of the i smallest sizes in k buckets
     cost = [np.where(np.arange(len(before)) == 0, 0.0, np.inf)]
     choice: list[np.ndarray] = []
     for _ in range(min(count, len(sizes))):
@@ -88,47 +87,45 @@ class Batches:
         self._epoch: tuple[int, list[tuple[Bucket, np.ndarray]]] = (0, self._plan(0))
 
     def __call__(self, step: int) -> Batch[np.ndarray]:
-        """The batch of update `step`, counted from 0."""
+        """Returns the batch of an update; `step` counts from 0."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch[0]:
             self._epoch = (epoch, self._plan(epoch))
         return self._fill(*self._epoch[1][place])
 
     def in_order(self) -> Iterator[Batch[np.ndarray]]:
-        """Every pair once, without shuffling."""
+        """Yields every pair once, without shuffling."""
         for bucket, members in zip(self.buckets, self._members, strict=True):
             for start in range(0, len(members), bucket.rows):
                 yield self._fill(bucket, members[start : start + bucket.rows])
 
     def _fill(self, bucket: Bucket, indices: np.ndarray) -> Batch[np.ndarray]:
-        """The pairs of the given indices, in the shape of the bucket; rows that are left over teach nothing."""
-        lengths = (bucket.source, bucket.target, bucket.target)
-        source, target, labels = (np.full((bucket.rows, length), PADDING, np.int32) for length in lengths)
-        source[len(indices) :, 0] = self.examples.end  # no row is empty: attention needs something to look at
-        target[:, 0] = self.examples.start
-        for row, index in enumerate(indices):
-            ids = self.examples.source[index]
-            source[row, : len(ids)] = ids
-            ids = self.examples.target[index]
-            target[row, 1 : len(ids)] = ids[:-1]
-            labels[row, : len(ids)] = ids
-        return Batch(source, target, labels)
+        """The pairs of the given indices in the shape of the bucket. Missing rows have no labels, so no loss."""
+        sources = [self.examples.source[index] for index in indices]
+        targets = [self.examples.target[index] for index in indices]
+        given = [np.append(self.examples.start, ids[:-1]) for ids in targets]
+        labels = pad(targets, bucket.rows, bucket.target, -1)
+        return Batch(
+            source=pad(sources, bucket.rows, bucket.source, self.examples.end),
+            target=pad(given, bucket.rows, bucket.target, self.examples.start),
+            labels=labels,
+        )
 
     def padding(self) -> float:
-        """Share of the positions of an epoch, source and target, on which no token stands."""
+        """Returns the fraction of the positions of an epoch, on both sides, that are padding."""
         positions = sum(bucket.rows * (bucket.source + bucket.target) for bucket, _ in self._epoch[1])
         return 1 - int(self.examples.lengths.sum()) / positions
 
     def _plan(self, epoch: int) -> list[tuple[Bucket, np.ndarray]]:
-        """The batches of an epoch: each pair once, in an order of (seed, epoch).
+        """The batches of an epoch: each pair once, in an order that depends on (seed, epoch).
 
-        What does not fill a batch moves up to the next bucket, where it fits too; only the last batch of the last
-        bucket is filled up with empty rows.
+        Pairs that do not fill a batch move up to the next bucket, which fits them too; only the last batch of the last
+        bucket has missing rows.
         """
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         plan, rest = [], np.empty(0, np.int64)
         for bucket, members in zip(self.buckets, self._members, strict=True):
-            # What moved up comes first, so that it does not move on.
+            # Pairs that moved up come first, so that they do not move again.
             pool = np.concatenate([rest, random.permutation(members)])
             full = len(pool) // bucket.rows * bucket.rows
             plan += [(bucket, pool[start : start + bucket.rows]) for start in range(0, full, bucket.rows)]
@@ -139,12 +136,13 @@ class Batches:
 
 
 def row_multiple(shards: int, accumulate: int) -> int:
-    """Rows that divide among devices and parts; 8 at least, so that a batch is the same on 1, 2, 4 and 8 devices."""
+    """Returns a number of rows that divides among devices and parts; a multiple of 8, so that batches are the same on
+    1, 2, 4 and 8 devices."""
     return math.lcm(8, shards * accumulate)
 
 
 def prefetch(make: Callable[[int], Item], steps: range, depth: int = 2) -> Iterator[Item]:
-    """make(step) for each step, in order, computed up to `depth` steps ahead in a thread."""
+    """Yields make(step) for each step, in order, computed in a thread up to `depth` steps ahead."""
     with ThreadPoolExecutor(1) as pool:
         ahead = deque(pool.submit(make, step) for step in steps[:depth])
         for step in steps:

@@ -1,4 +1,4 @@
-"""The ids of a corpus, computed once: memory-mapped files with offsets, used again when nothing changed."""
+"""The ids of a corpus in memory-mapped files with offsets. Files for the same corpus and settings are used again."""
 
 import hashlib
 import logging
@@ -11,20 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from transformer.config import Data
-from transformer.data import manifest
-from transformer.data.corpus import Corpus, Outcome, Pair, Report, clean_lines
+from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean_lines
+from transformer.data.checks.lengths import warn_of_lengths
+from transformer.data.corpus import Corpus, Pair
 from transformer.data.tokenizer import Tokenizers
+from transformer.files.prepared import begin_results, finish_results, read_results
 
-FORMAT = "2"  # of the files and of the manifest: what has another is made anew
-PAIRS_AT_A_TIME = 10_000
-MANY_TOO_LONG = 0.05  # share of the pairs above which a warning is due
+FORMAT = "2"  # of the files and of the manifest; files of another format are computed again
+CHUNK = 10_000  # pairs that are tokenized at a time
+MANY_TOO_LONG = 0.05  # fraction of the pairs above which a warning is logged
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Ids of many sentences, end to end; each is closed by the end of sentence."""
+    """The ids of many sentences, one after another; each ends with the end-of-sentence symbol."""
 
     ids: np.ndarray  # int32, memory-mapped
     offsets: np.ndarray  # int64 [sentences + 1]
@@ -33,7 +35,7 @@ class Sentences:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     def part(self, start: int, end: int) -> "Sentences":
-        """The sentences from `start` up to `end`."""
+        """Returns the sentences from `start` up to `end`."""
         return Sentences(self.ids, self.offsets[start : end + 1])
 
     @staticmethod
@@ -49,8 +51,8 @@ class Examples:
 
     source: Sentences
     target: Sentences
-    start: int  # id that a decoder is given first
-    end: int  # id that closes a source
+    start: int  # the first id of a decoder's input
+    end: int  # the last id of a source
 
     def __len__(self) -> int:
         return len(self.source.offsets) - 1
@@ -71,10 +73,10 @@ class Examples:
 
 def prepare_examples(
     directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data
-) -> tuple[Examples, list[Outcome]]:
-    """The ids of the corpora, from `directory` where they are already, and what became of each corpus.
+) -> tuple[Examples, list[CorpusSummary]]:
+    """Returns the ids of the corpora, from `directory` if they are there already, and a summary of each corpus.
 
-    Warns where many pairs are too long. Raises DataError where nothing is left of a corpus, or more than
+    Warns if many pairs are too long. Raises DataError if no pair of a corpus is left, or more than
     settings.max_left_out of its pairs are left out.
     """
     described = [
@@ -83,64 +85,64 @@ def prepare_examples(
         f"{settings.max_length} {settings.max_ratio}",
         FORMAT,
     ]
-    digest = hashlib.sha256("\n".join(described).encode()).hexdigest()
-    known = manifest.is_made(directory, digest)
-    if known is None:
-        outcomes = _write(directory, corpora, tokenizers, settings)
-        known = manifest.finish(directory, digest, corpora=[outcome._asdict() for outcome in outcomes])
-    outcomes = [Outcome(**entry) for entry in known["corpora"]]
-    for outcome in outcomes:
-        if outcome.warning:
-            log.warning("warning: %s", outcome.warning)
-        outcome.check(settings.max_left_out)
+    origin = hashlib.sha256("\n".join(described).encode()).hexdigest()
+    results = read_results(directory, origin)
+    if results is None:
+        summaries = _write(directory, corpora, tokenizers, settings)
+        results = finish_results(directory, origin, corpora=[summary._asdict() for summary in summaries])
+    summaries = [CorpusSummary(**entry) for entry in results["corpora"]]
+    for summary in summaries:
+        if summary.warning:
+            log.warning("warning: %s", summary.warning)
+        summary.check(settings.max_left_out)
     examples = Examples(
         source=Sentences.open(directory, "source"),
         target=Sentences.open(directory, "target"),
         start=tokenizers.target.bos_id,
         end=tokenizers.source.eos_id,
     )
-    return examples, outcomes
+    return examples, summaries
 
 
-def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> list[Outcome]:
-    """Tokenizes the corpora into a fresh `directory`, a few thousand pairs at a time."""
-    manifest.begin(directory)
-    outcomes = []
+def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> list[CorpusSummary]:
+    """Tokenizes the corpora into an empty `directory`, a few thousand pairs at a time."""
+    begin_results(directory)
+    summaries = []
     lengths: dict[str, list[int]] = {"source": [0], "target": [0]}
     with open(directory / "source.ids", "wb") as source_file, open(directory / "target.ids", "wb") as target_file:
         for corpus in corpora:
-            fitting = _Fitting(tokenizers, settings)
-            pairs = clean_lines(corpus, fitting.report)
-            while chunk := list(islice(pairs, PAIRS_AT_A_TIME)):
-                for source, target in fitting.encode(chunk):
+            encoder = _Encoder(tokenizers, settings)
+            pairs = clean_lines(corpus, encoder.report)
+            while chunk := list(islice(pairs, CHUNK)):
+                for source, target in encoder.encode(chunk):
                     for side, ids, file in (("source", source, source_file), ("target", target, target_file)):
                         lengths[side].append(len(ids))
                         file.write(np.array(ids, np.int32).tobytes())
-            outcomes.append(fitting.outcome(corpus.name))
+            summaries.append(encoder.summarize(corpus.name))
     for side, counts in lengths.items():
         np.save(directory / f"{side}.offsets.npy", np.cumsum(counts, dtype=np.int64))
-    return outcomes
+    return summaries
 
 
-class _Fitting:
-    """Chooses the pairs of a corpus that are neither too long nor of too different lengths, and counts the others."""
+class _Encoder:
+    """Encodes the pairs of a corpus, and leaves out those that are too long or whose lengths differ too much."""
 
     def __init__(self, tokenizers: Tokenizers, settings: Data) -> None:
         self._tokenizers = tokenizers
         self._settings = settings
-        self.report = Report()
-        self._longer: Counter[int] = Counter()  # pairs by the tokens of their longer side
+        self.report = CleaningReport()
+        self._lengths: Counter[int] = Counter()  # pairs by the tokens of their longer side
         self._too_long = f"longer than {settings.max_length} tokens"
 
     def encode(self, lines: Sequence[tuple[int, Pair]]) -> Iterator[tuple[list[int], list[int]]]:
-        """The ids of the pairs that fit; their lines are given for the report."""
+        """Yields the ids of the pairs that are kept. Each pair comes with the number of its line, for the report."""
         tokenizers, settings = self._tokenizers, self._settings
         sources = tokenizers.source.encode([pair.source for _, pair in lines])
         targets = tokenizers.target.encode([pair.target for _, pair in lines])
         for (line, _), source, target in zip(lines, sources, targets, strict=True):
             shorter, longer = sorted((len(source) + 1, len(target) + 1))
-            self._longer[longer] += 1
-            if not source or not target:  # of characters that the tokenizer passes over
+            self._lengths[longer] += 1
+            if not source or not target:  # the tokenizer ignores all its characters
                 self.report.leave_out("empty target" if source else "empty source", line)
             elif longer > settings.max_length:
                 self.report.leave_out(self._too_long, line)
@@ -149,21 +151,10 @@ class _Fitting:
             else:
                 yield [*source, tokenizers.source.eos_id], [*target, tokenizers.target.eos_id]
 
-    def outcome(self, name: str) -> Outcome:
-        report, limit = self.report, self._settings.max_length
-        share = report.left_out[self._too_long] / max(report.read, 1)
+    def summarize(self, name: str) -> CorpusSummary:
+        report = self.report
+        too_long = report.left_out[self._too_long] / max(report.read, 1)
         warning = ""
-        if share > MANY_TOO_LONG:
-            most, nearly = (_percentile(self._longer, percent) for percent in (95, 99))
-            warning = (
-                f"{name}: {share:.1%} of the pairs are longer than data.max_length = {limit} tokens, and are left out;"
-                f" 95% have at most {most}, 99% at most {nearly}: set data.max_length = {nearly} to keep those"
-            )
-        return Outcome(name, report.read, report.kept, report.summary(), warning)
-
-
-def _percentile(counts: Counter[int], percent: int) -> int:
-    """The least length that `percent` % of all do not exceed."""
-    lengths = sorted(counts)
-    totals = np.cumsum([counts[length] for length in lengths])
-    return lengths[int(np.searchsorted(100 * totals, percent * totals[-1]))]
+        if too_long > MANY_TOO_LONG:
+            warning = warn_of_lengths(name, too_long, self._lengths, self._settings.max_length)
+        return CorpusSummary(name, report.read, report.kept, report.summary(), warning)

@@ -1,4 +1,4 @@
-"""From the corpora of a config to ids, once: what was done for the same corpora and settings is used again."""
+"""From the corpora of a config to ids. Results for the same corpora and settings are used again."""
 
 import hashlib
 import logging
@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transformer.config import Config
-from transformer.data import manifest
-from transformer.data.corpus import Corpus, Pair, Report, clean, open_corpora
+from transformer.data.checks.cleaning import CleaningReport, clean
+from transformer.data.checks.survey import survey
+from transformer.data.corpus import Corpus, Pair, open_corpora
 from transformer.data.examples import Examples, prepare_examples
-from transformer.data.survey import survey
 from transformer.data.tokenizer import Tokenizers, load_tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
+from transformer.files.prepared import OWN_FILES, begin_results, check_own_files, finish_results, read_results
 
 log = logging.getLogger(__name__)
 
 
 class Corpora(NamedTuple):
-    """What a config names: open, counted line for line, and not yet read."""
+    """The corpora of a config: opened, their lines counted, not yet read."""
 
     train: list[Corpus]
     valid: list[Corpus]
@@ -27,13 +28,15 @@ class Corpora(NamedTuple):
 class ValidCorpus(NamedTuple):
     """A validation corpus."""
 
-    name: str  # as data.valid has it
+    name: str
+    """as in data.valid"""
     examples: Examples
-    pairs: list[Pair]  # as text, to validate by translating
+    pairs: list[Pair]
+    """as text, to compare translations with"""
 
 
 class Prepared(NamedTuple):
-    """All that training needs of its corpora."""
+    """The tokenizers and ids that training needs."""
 
     tokenizers: Tokenizers
     train: Examples
@@ -41,7 +44,7 @@ class Prepared(NamedTuple):
 
 
 def open_all(config: Config) -> Corpora:
-    """The corpora of a config, checked as `open_corpus` does. Raises DataError, UsageError."""
+    """Opens and checks the corpora of a config; see `open_corpus`. Raises DataError, UsageError."""
     names = config.data
     train, valid = (
         open_corpora(specs, names.source, names.target, split)
@@ -51,42 +54,44 @@ def open_all(config: Config) -> Corpora:
 
 
 def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Tokenizers | None = None) -> Prepared:
-    """Looks at every corpus before anything is computed, and leaves all it makes in `directory`. Raises DataError.
+    """Checks every corpus before anything is computed, and stores all results in `directory`. Raises DataError.
 
-    `tokenizers` are those of a model to start from; None: as the config says.
+    `tokenizers` are those of the model to start from; None: those of the config.
     """
     settings = config.data
     train, valid = corpora
-    for name in ("train_survey", "valid_survey", "train", "valid"):  # before any of them is cleared
-        manifest.check_ours(directory / name, manifest.NAMES)
+    for name in ("train_survey", "valid_survey", "train", "valid"):  # before any of them is emptied
+        check_own_files(directory / name, OWN_FILES)
     survey(directory / "train_survey", train, settings)
     survey(directory / "valid_survey", valid, settings)
     tokenizers = tokenizers or _tokenizers(config, train, directory / "tokenizer")
     sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
     log.info("vocabulary: %s pieces", f"{sizes[0]:,}" if tokenizers.shared else f"{sizes[0]:,} and {sizes[1]:,}")
-    train_examples, outcomes = prepare_examples(directory / "train", train, tokenizers, settings)
-    for outcome in outcomes:
-        log.info("training corpus %s: %s", outcome.name, outcome.summary)
-    valid_examples, outcomes = prepare_examples(directory / "valid", valid, tokenizers, settings)
-    for outcome in outcomes:
-        log.info("validation corpus %s: %s", outcome.name, outcome.summary)
-    parts = valid_examples.split([outcome.kept for outcome in outcomes])
-    each = [ValidCorpus(one.name, part, list(clean(one, Report()))) for one, part in zip(valid, parts, strict=True)]
-    return Prepared(tokenizers, train_examples, each)
+    train_examples, summaries = prepare_examples(directory / "train", train, tokenizers, settings)
+    for summary in summaries:
+        log.info("training corpus %s: %s", summary.name, summary.summary)
+    valid_examples, summaries = prepare_examples(directory / "valid", valid, tokenizers, settings)
+    for summary in summaries:
+        log.info("validation corpus %s: %s", summary.name, summary.summary)
+    parts = valid_examples.split([summary.kept for summary in summaries])
+    valid_corpora = [
+        ValidCorpus(corpus.name, examples, list(clean(corpus, CleaningReport())))
+        for corpus, examples in zip(valid, parts, strict=True)
+    ]
+    return Prepared(tokenizers, train_examples, valid_corpora)
 
 
 def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> Tokenizers:
-    """Those that the config names, or those trained on the corpora, kept in `directory`."""
+    """The tokenizers that the config names, or those trained on the corpora and stored in `directory`."""
     if config.tokenizer.models:
         return load_tokenizers(config.tokenizer.models)
     described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])
-    digest = hashlib.sha256(described.encode()).hexdigest()
-    if not manifest.is_made(directory, digest):
+    origin = hashlib.sha256(described.encode()).hexdigest()
+    if not read_results(directory, origin):
         log.info("training the tokenizer")
-        manifest.begin(directory)
-        sources = (pair.source for corpus in corpora for pair in clean(corpus, Report()))
-        targets = (pair.target for corpus in corpora for pair in clean(corpus, Report()))
-        tokenizers = train_tokenizers(sources, targets, config.tokenizer)
-        tokenizers.save(directory)
-        manifest.finish(directory, digest)
+        begin_results(directory)
+        sources = (pair.source for corpus in corpora for pair in clean(corpus, CleaningReport()))
+        targets = (pair.target for corpus in corpora for pair in clean(corpus, CleaningReport()))
+        train_tokenizers(sources, targets, config.tokenizer).save(directory)
+        finish_results(directory, origin)
     return Tokenizers.load(directory)

@@ -1,1 +1,1 @@
-"""scores -> sentences. Knows a step function, never a model."""
+"""Logits -> hypotheses. Knows a step function, never a model."""

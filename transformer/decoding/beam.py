@@ -1,4 +1,4 @@
-"""Beam search to the end of the sentence."""
+"""Beam search until the end symbol."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,97 +8,112 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.decoding.hypotheses import AnyCache, Hypotheses, Step, Symbols, next_log_probabilities, score
+from transformer.decoding.hypotheses import (
+    AnyCache,
+    Hypotheses,
+    Step,
+    Symbols,
+    length_normalized,
+    next_log_probabilities,
+)
 from transformer.decoding.top import top_k
 
-# finished hypotheses, log-probability of the best open one [B], its tokens [], limits [B], length penalty -> bool [B]
-Stop = Callable[[Hypotheses, Array, Array, Array, Array], Array]
+# finished hypotheses, log-probability of the best open one [B], its tokens [], length limits [B], length penalty ->
+# bool [B], whether the search of a sentence is finished
+StopRule = Callable[[Hypotheses, Array, Array, Array, Array], Array]
 
 
-def when_full(finished: Hypotheses, best_B: Array, length: Array, limits_B: Array, length_penalty: Array) -> Array:
-    """As soon as K have finished: fairseq, CTranslate2, `early_stopping=True` of Hugging Face."""
+def when_full(finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array) -> Array:
+    """Stops when K hypotheses are finished: fairseq, CTranslate2, `early_stopping=True` of Hugging Face."""
     return finished.scores[:, -1] > -jnp.inf
 
 
-def when_unlikely(finished: Hypotheses, best_B: Array, length: Array, limits_B: Array, length_penalty: Array) -> Array:
-    """When K have finished, and the best open one is worse by now: `early_stopping=False` of Hugging Face."""
-    return finished.scores[:, -1] >= score(best_B, length, length_penalty)
+def when_unlikely(
+    finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
+) -> Array:
+    """Stops when K are finished and the best open one has a lower score now: `early_stopping=False` of Hugging Face."""
+    return finished.scores[:, -1] >= length_normalized(best_B, length, length_penalty)
 
 
-def when_certain(finished: Hypotheses, best_B: Array, length: Array, limits_B: Array, length_penalty: Array) -> Array:
-    """When K have finished, and no open one can become better, however long: `early_stopping="never"` there."""
-    return finished.scores[:, -1] >= score(best_B, limits_B, length_penalty)
+def when_certain(
+    finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
+) -> Array:
+    """Stops when K are finished and no open one can reach a higher score: `early_stopping="never"` of Hugging Face."""
+    return finished.scores[:, -1] >= length_normalized(best_B, max_lengths_B, length_penalty)
 
 
-STOPS: dict[str, Stop] = {"full": when_full, "unlikely": when_unlikely, "certain": when_certain}
+STOP_RULES: dict[str, StopRule] = {"full": when_full, "unlikely": when_unlikely, "certain": when_certain}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class BeamState(Generic[AnyCache]):
-    """The search between two steps."""
+    """The state of the search between two steps."""
 
-    position: Array  # int32 [], tokens an open hypothesis has
-    tokens: Array  # int32 [B, K, L], open hypotheses so far
-    log_probabilities: Array  # float32 [B, K], of the open hypotheses; -inf: none, or the sentence is done
+    position: Array  # int32 [], tokens of an open hypothesis
+    tokens: Array  # int32 [B, K, L], open hypotheses
+    log_probabilities: Array  # float32 [B, K], of the open hypotheses; -inf: no hypothesis, or the sentence is finished
     cache: AnyCache
-    finished: Hypotheses  # the K best that have ended, best first
+    finished: Hypotheses  # the K best finished hypotheses, best first
 
 
 def beam_search(
     step: Step[AnyCache],
     cache: AnyCache,
-    limits_B: Array,
+    max_lengths_B: Array,
     symbols: Symbols,
     *,
-    beams: int,
-    length: int,
-    shortest: int,
+    beam_size: int,
+    cache_length: int,
+    min_length: int,
     length_penalty: Array,
-    stop: Stop,
+    stop: StopRule,
     n_best: int = 1,
 ) -> Hypotheses:
-    """The `n_best` best hypotheses of each sentence that a beam of K = `beams` finds, best first.
+    """Returns the `n_best` best hypotheses of each sentence that a beam of K = `beam_size` finds, best first.
 
     At each step the K open hypotheses are continued by every token. Of the 2K most probable continuations, those that
-    end the sentence and are among the first K are finished; the first K others stay open (K of them exist, since each
-    hypothesis ends in one way only). A sentence is done when `stop` says so.
-    `limits` is the most tokens of each sentence, the end symbol counted, and at most L = `length`: at the limit the end
-    symbol follows, whatever the model says. It does not before `shortest` tokens of text. What is found for a sentence
-    does not depend on the other sentences.
+    end the sentence and are among the first K become finished; the first K of the others stay open (there are K of
+    them, because each hypothesis ends in one way only). `stop` decides when a sentence is finished.
+    `max_lengths` are the most tokens of each sentence, the end symbol counted, at most L = `cache_length`: at the limit
+    the end symbol is forced. Before `min_length` tokens of text it is forbidden. The result for a sentence does not
+    depend on the other sentences.
     """
 
-    def some_are_open(state: BeamState[AnyCache]) -> Array:
-        return (state.position < length) & jnp.any(state.log_probabilities > -jnp.inf)
+    def is_searching(state: BeamState[AnyCache]) -> Array:
+        return (state.position < cache_length) & jnp.any(state.log_probabilities > -jnp.inf)
 
     def search(state: BeamState[AnyCache]) -> BeamState[AnyCache]:
         last_BK = jnp.take(state.tokens, jnp.maximum(state.position - 1, 0), axis=2)
         last_BK = jnp.where(state.position == 0, symbols.start, last_BK)
         logits_BKV, cache = step(last_BK, state.cache, state.position)
-        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position, shortest=shortest, limits_B=limits_B)
+        next_BKV = next_log_probabilities(
+            logits_BKV, symbols, state.position, min_length=min_length, max_lengths_B=max_lengths_B
+        )
         candidates = _best_continuations(state, next_BKV)
         finished = _finish(state.finished, candidates, symbols.end, state.position + 1, length_penalty)
 
-        # Ranks of the first K candidates that go on.
-        goes_on = candidates.last_BJ != symbols.end
-        ranks_BK = jnp.argsort(~goes_on, axis=1, stable=True)[:, :beams]
+        # Ranks of the first K candidates that stay open.
+        stays_open = candidates.last_BJ != symbols.end
+        ranks_BK = jnp.argsort(~stays_open, axis=1, stable=True)[:, :beam_size]
         log_probabilities = jnp.take_along_axis(candidates.log_probabilities_BJ, ranks_BK, axis=1)
-        is_done_B = stop(finished, log_probabilities[:, 0], state.position + 1, limits_B, length_penalty)
+        is_finished_B = stop(finished, log_probabilities[:, 0], state.position + 1, max_lengths_B, length_penalty)
         return BeamState(
             position=state.position + 1,
             tokens=jnp.take_along_axis(candidates.tokens_BJL, ranks_BK[:, :, None], axis=1),
-            log_probabilities=jnp.where(is_done_B[:, None], -jnp.inf, log_probabilities),
+            log_probabilities=jnp.where(is_finished_B[:, None], -jnp.inf, log_probabilities),
             cache=cache.reorder(jnp.take_along_axis(candidates.parents_BJ, ranks_BK, axis=1)),
             finished=finished,
         )
 
-    found = jax.lax.while_loop(some_are_open, search, _start(cache, limits_B.shape[0], beams, length)).finished
-    return jax.tree.map(lambda x: x[:, :n_best], found)
+    initial = _initial_state(cache, max_lengths_B.shape[0], beam_size, cache_length)
+    finished = jax.lax.while_loop(is_searching, search, initial).finished
+    return jax.tree.map(lambda x: x[:, :n_best], finished)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The J = 2K most probable continuations of a sentence's open hypotheses, most probable first."""
+    """The J = 2K most probable continuations of the open hypotheses of a sentence, most probable first."""
 
     parents_BJ: Array
     last_BJ: Array
@@ -106,12 +121,12 @@ class Candidates:
     log_probabilities_BJ: Array
 
 
-def _start(cache: AnyCache, sentences: int, beams: int, length: int) -> BeamState[AnyCache]:
-    """One open hypothesis a sentence, empty: K alike would be continued alike and stay so."""
-    tokens = jnp.full((sentences, beams, length), -1, jnp.int32)
-    nothing = jnp.full((sentences, beams), -jnp.inf)
-    finished = Hypotheses(tokens, jnp.zeros((sentences, beams), jnp.int32), nothing, nothing)
-    return BeamState(jnp.zeros((), jnp.int32), tokens, nothing.at[:, 0].set(0.0), cache, finished)
+def _initial_state(cache: AnyCache, sentences: int, beam_size: int, cache_length: int) -> BeamState[AnyCache]:
+    """One open, empty hypothesis per sentence: K equal ones would be continued equally and stay equal."""
+    tokens = jnp.full((sentences, beam_size, cache_length), -1, jnp.int32)
+    none = jnp.full((sentences, beam_size), -jnp.inf)
+    finished = Hypotheses(tokens, jnp.zeros((sentences, beam_size), jnp.int32), none, none)
+    return BeamState(jnp.zeros((), jnp.int32), tokens, none.at[:, 0].set(0.0), cache, finished)
 
 
 def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidates:
@@ -120,17 +135,17 @@ def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidat
     log_probabilities_BJ, index_BJ = top_k(total_BKV.reshape(B, K * V), 2 * K)
     parents_BJ, last_BJ = index_BJ // V, index_BJ % V
     tokens_BJL = jnp.take_along_axis(state.tokens, parents_BJ[:, :, None], axis=1)
-    zero = jnp.zeros_like(state.position)  # of the same type, also where JAX counts in 64 bits
+    zero = jnp.zeros_like(state.position)  # of the same type, also if JAX counts in 64 bits
     tokens_BJL = jax.lax.dynamic_update_slice(tokens_BJL, last_BJ[:, :, None], (zero, zero, state.position))
     return Candidates(parents_BJ, last_BJ, tokens_BJL, log_probabilities_BJ)
 
 
 def _finish(finished: Hypotheses, candidates: Candidates, end: int, length: Array, length_penalty: Array) -> Hypotheses:
-    """The K best of the finished hypotheses and of those among the first K candidates that end now."""
+    """The K best among the finished hypotheses and those of the first K candidates that end now."""
     B, K = finished.lengths.shape
     log_probabilities = candidates.log_probabilities_BJ[:, :K]
     lengths = jnp.broadcast_to(length, (B, K))
-    scores = score(log_probabilities, lengths, length_penalty)
+    scores = length_normalized(log_probabilities, lengths, length_penalty)
     new = Hypotheses(
         tokens=candidates.tokens_BJL[:, :K],
         lengths=lengths,

@@ -1,22 +1,19 @@
-"""What a search needs and what it finds."""
+"""The arguments and the results of a search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.errors import UsageError
-
 
 class Cache(Protocol):
-    """What a step function remembers of its hypotheses."""
+    """The state of a step function for a set of hypotheses."""
 
     def reorder(self, parents_BK: Array) -> Self:
-        """The cache in which hypothesis k of each sentence continues what was hypothesis parents[k]."""
+        """Returns the cache in which hypothesis k of each sentence continues the former hypothesis parents[k]."""
         ...
 
 
@@ -27,51 +24,43 @@ Step = Callable[[Array, AnyCache, Array], tuple[Array, AnyCache]]
 
 
 class Symbols(NamedTuple):
-    """The ids with a meaning to the search."""
+    """The ids with a special meaning in the search."""
 
-    start: int  # given to the step function first
-    end: int  # closes a hypothesis
-    never: tuple[int, ...]  # ids that are no text, and are never found
+    start: int  # the first token given to the step function
+    end: int  # ends a hypothesis
+    never: tuple[int, ...]  # not text: a hypothesis never contains them
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hypotheses:
-    """Token sequences of each sentence. Negative ids stand after the end."""
+    """K token sequences per sentence, best first. Negative ids follow the end."""
 
     tokens: Array  # int32 [B, K, L], the end symbol included
     lengths: Array  # int32 [B, K], the end symbol counted
-    log_probabilities: Array  # float32 [B, K], natural logarithm, of the whole sequence; an end that is forced counts 0
-    scores: Array  # float32 [B, K]; -inf where nothing was found
+    log_probabilities: Array  # float32 [B, K], natural logarithm of the whole sequence; a forced end adds 0
+    scores: Array  # float32 [B, K]; -inf: no hypothesis was found
 
 
-def score(log_probability: Array, length: Array, length_penalty: Array) -> Array:
-    """log-probability / length ^ alpha, the end symbol counted, as Marian, CTranslate2 and Hugging Face have it.
+def length_normalized(log_probability: Array, length: Array, length_penalty: Array) -> Array:
+    """Returns the score log-probability / length ^ alpha, the end symbol counted in the length.
 
-    Of a hypothesis that was cut at its limit the length counts the end that was forced there, and the log-probability
-    does not: it is 0 for that end, as in Hugging Face and CTranslate2.
+    It is the score of Marian, CTranslate2 and Hugging Face. If the length limit forces the end of a hypothesis, the
+    forced end adds 1 to the length and 0 to the log-probability, as in CTranslate2 and Hugging Face.
     """
     return log_probability / length.astype(jnp.float32) ** length_penalty
 
 
-def check_bounds(name: str, value: float, least: float, most: float) -> None:
-    """Raises UsageError for what is no number from `least` to `most`, or no whole one where those are whole."""
-    kind = Integral if isinstance(least, int) else Real
-    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
-        whole = "a whole number " if kind is Integral else ""
-        raise UsageError(f"{name} = {value!r:.60}: must be {whole}from {least} to {most}")
-
-
 def next_log_probabilities(
-    logits_BKV: Array, symbols: Symbols, position: Array, *, shortest: int, limits_B: Array
+    logits_BKV: Array, symbols: Symbols, position: Array, *, min_length: int, max_lengths_B: Array
 ) -> Array:
-    """log softmax, and then -inf for `symbols.never`, and for the end before `shortest` tokens -> [B, K, V].
+    """Returns log softmax(logits) [B, K, V], with -inf for `symbols.never`, and for the end before `min_length` tokens.
 
-    Where the length limit leaves one token, that is the end: log 1 for it, and -inf for the others.
+    If the length limit leaves one token, that is the end: 0 for it (probability 1), and -inf for the others.
     """
     ids = jnp.arange(logits_BKV.shape[-1])
     is_end_V = ids == symbols.end
-    forbidden_V = jnp.isin(ids, jnp.array(symbols.never, jnp.int32)) | (is_end_V & (position < shortest))
+    forbidden_V = jnp.isin(ids, jnp.array(symbols.never, jnp.int32)) | (is_end_V & (position < min_length))
     next_BKV = jnp.where(forbidden_V, -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
-    is_last_B = position + 1 >= limits_B
+    is_last_B = position + 1 >= max_lengths_B
     return jnp.where(is_last_B[:, None, None], jnp.where(is_end_V, 0.0, -jnp.inf), next_BKV)

@@ -1,55 +1,53 @@
-"""The same weights in two programs: do they say the same?"""
+"""Compares the results of the same weights in two programs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import jax
 import numpy as np
-from flax import nnx
 
 from transformer.data.corpus import Pair
 from transformer.model.parameters import named, with_values
-from transformer.model.transformer import Transformer, compute_dtype
-from transformer.scoring import score
-from transformer.translator import Translator, limit
+from transformer.model.transformer import compute_dtype
+from transformer.translation.scoring import score
+from transformer.translation.translator import Translator
 
-CLOSE = 1e-4  # of the natural logarithm of a token's probability, in float32
+TOLERANCE = 1e-4  # for the natural logarithm of the probability of a token, in float32
 EQUAL, EQUAL_IF_ROUNDED = 0.95, 0.5  # minimum fraction of equal translations: same weights, rounded weights
-ASIDE = {"empty", "split", "skipped"}  # flags of lines that programs treat in their own ways
+LEFT_OUT = {"empty", "split", "skipped"}  # flags of lines that programs treat differently
 
 
 class Peer(Protocol):
-    """Another program with the same model."""
+    """Another program with the same weights."""
 
     name: str
 
-    def translate(self, sources: Sequence[Sequence[int]], beam_size: int, most: int) -> list[list[str]]:
-        """Sources with their end, at most `most` tokens a translation -> pieces, without the end."""
+    def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
+        """Translates sources, which include EOS, into at most `max_tokens` pieces each, without EOS."""
         ...
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Log-probability of each token of the targets, and of the end."""
+        """Returns the log-probability of each token of the targets, and of EOS."""
         ...
 
 
 class Agreement(NamedTuple):
-    """What came out."""
+    """The result of a comparison."""
 
     peer: str
     sentences: int
-    same: dict[int, int]  # translations that are the same, by the size of the beam
-    tokens: int  # scored by both
-    difference: float  # largest of a token's log-probability
+    equal: dict[int, int]  # number of equal translations, by the size of the beam
+    tokens: int  # that both programs scored
+    difference: float  # the largest one between two log-probabilities of a token
 
     def fault(self, *, exact: bool) -> str:
         """Returns why the two programs disagree, or "" if they agree or if nothing could be compared.
 
-        `exact`: the other program has the same weights, in float32, and not rounded ones.
+        `exact`: the other program has the same weights in float32, not rounded ones.
         """
-        if exact and not self.difference <= CLOSE:
-            return f"the log-probability of a token differs by {self.difference:.1e}, more than {CLOSE:g}"
+        if exact and not self.difference <= TOLERANCE:
+            return f"the log-probability of a token differs by {self.difference:.1e}, more than {TOLERANCE:g}"
         least = EQUAL if exact else EQUAL_IF_ROUNDED
-        for size, count in self.same.items():
+        for size, count in self.equal.items():
             if count < least * self.sentences:
                 return (
                     f"{count} of {self.sentences} translations are equal with a beam of {size}, fewer than {least:.0%}"
@@ -59,46 +57,45 @@ class Agreement(NamedTuple):
     def __str__(self) -> str:
         beams = ", ".join(
             f"{count} of {self.sentences} translations equal {f'with a beam of {size}' if size > 1 else 'greedily'}"
-            for size, count in self.same.items()
+            for size, count in self.equal.items()
         )
         scores = f"log-probabilities of {self.tokens} tokens within {self.difference:.1e}"
         return f"checked against {self.peer}: {beams}; {scores}"
 
 
 def in_float32(translator: Translator) -> Translator:
-    """The same model, computing in float32 as the other program does, whatever its own model.compute_dtype."""
-    card = translator.card
-    if compute_dtype(card.model.compute_dtype) == np.float32:
+    """Returns the same model, computing in float32 like the other program, whatever its model.compute_dtype."""
+    config = translator.config
+    if compute_dtype(config.model.compute_dtype) == np.float32:
         return translator
-    card = card.model_copy(update={"model": card.model.model_copy(update={"compute_dtype": "float32"})})
-    shape = nnx.eval_shape(
-        lambda: Transformer(card.model, card.source_vocabulary, card.target_vocabulary, key=jax.random.key(0))
-    )
-    return Translator(with_values(shape, named(translator.model)), translator.tokenizers, card)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"compute_dtype": "float32"})})
+    model = with_values(config.abstract_model(), named(translator.model))
+    return Translator(model, translator.tokenizers, config)
 
 
 def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:
-    """Translates the lines with both programs, greedily and with a beam (its own, or of 5), and has both score ours.
+    """Translates the lines with both programs, greedily and with a beam, and lets both score our translations.
 
-    Left out are lines that are blank or too long; where translations are compared, those that reach their limit; where
-    they are scored, those that are longer than any translation once their text is in tokens again.
+    The beam is that of the model, or 5. Lines that are blank or too long are left out; from the comparison of
+    translations also those that reach their limit; from that of scores those whose translation, tokenized again, is
+    longer than any translation may be.
     """
-    own = translator.card.decode.beam_size
-    beam_sizes = (1, own if own > 1 else 5)
+    beam_size = translator.config.decode.beam_size
+    beam_sizes = (1, beam_size if beam_size > 1 else 5)
     ours = {size: list(translator.translate(lines, beam_size=size)) for size in beam_sizes}
-    whole = [number for number, found in enumerate(ours[1]) if not ASIDE.intersection(found.flags)]
-    ending = [number for number in whole if not any("limit" in found[number].flags for found in ours.values())]
-    tokenizer, card = translator.tokenizers.source, translator.card
+    comparable = [number for number, found in enumerate(ours[1]) if not LEFT_OUT.intersection(found.flags)]
+    ending = [number for number in comparable if not any("limit" in found[number].flags for found in ours.values())]
+    tokenizer, config = translator.tokenizers.source, translator.config
     sources = [[*ids, tokenizer.eos_id] for ids in tokenizer.encode(lines)]
-    most = limit(max((len(sources[number]) for number in ending), default=0), card.decode, card.model)
-    same = {}
+    max_tokens = config.max_target_length(max((len(sources[number]) for number in ending), default=0))
+    equal = {}
     for size, found in ours.items():
-        theirs = peer.translate([sources[number] for number in ending], size, most) if ending else []
+        theirs = peer.translate([sources[number] for number in ending], size, max_tokens) if ending else []
         mine = [found[number].hypotheses[0].tokens[:-1] for number in ending]
-        same[size] = sum(one == tuple(other) for one, other in zip(mine, theirs, strict=True))
-    targets = translator.tokenizers.target.encode([ours[1][number].text for number in whole])
-    longest = limit(card.max_length, card.decode, card.model)
-    fitting = [number for number, ids in zip(whole, targets, strict=True) if len(ids) < longest]
+        equal[size] = sum(one == tuple(other) for one, other in zip(mine, theirs, strict=True))
+    targets = translator.tokenizers.target.encode([ours[1][number].text for number in comparable])
+    longest = config.max_target_length(config.max_length)
+    fitting = [number for number, ids in zip(comparable, targets, strict=True) if len(ids) < longest]
     scored = score(translator, [Pair(lines[number], ours[1][number].text) for number in fitting])
     scores = peer.score([sources[number] for number in fitting], [one.tokens[:-1] for one in scored]) if fitting else []
     differences = [
@@ -106,4 +103,4 @@ def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agree
         for one, others in zip(scored, scores, strict=True)
         for mine, other in zip(one.token_log_probabilities, others, strict=True)
     ]
-    return Agreement(peer.name, len(ending), same, len(differences), float(np.max(differences, initial=0.0)))
+    return Agreement(peer.name, len(ending), equal, len(differences), float(np.max(differences, initial=0.0)))

@@ -12,19 +12,19 @@ import numpy as np
 from transformer.errors import UsageError
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
-from transformer.model_dir import Card
+from transformer.translation.model_config import ModelConfig
 
 Values = Collection[Any] | None  # the supported values of a setting; None: any
 ANY: Values = None
 
 
-def check_settings(program: str, card: Card, supported: Mapping[str, Values]) -> None:
+def check_settings(program: str, config: ModelConfig, supported: Mapping[str, Values]) -> None:
     """Raises UsageError for the first setting of [model] or [decode] that the program does not support.
 
     `supported` has the values by dotted keys. A setting that is not in it is refused, whatever its value.
     """
     for section in ("model", "decode"):
-        for name, value in getattr(card, section).model_dump().items():
+        for name, value in getattr(config, section).model_dump().items():
             key = f"{section}.{name}"
             if key not in supported:
                 raise UsageError(f"{key} = {value!r}: {program} does not support this setting")

@@ -1,1 +1,1 @@
-"""ids -> scores."""
+"""Ids -> logits."""

@@ -1,4 +1,4 @@
-"""The layers of the encoder and of the decoder: which sublayer follows which."""
+"""The layers of the encoder and the decoder: the order of their sublayers."""
 
 from dataclasses import dataclass
 
@@ -16,88 +16,89 @@ from transformer.model.stack import split
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Memory:
-    """A source, read."""
+    """An encoded source."""
 
     states: Array  # [B, S, D]
-    mask: Array  # [B, 1, 1, S], hides the padding
+    mask: Array  # float32 [B, 1, 1, S], hides the padding
 
 
 class EncoderLayer(nnx.Module):
     """Self-attention, then feed-forward."""
 
-    def __init__(self, settings: config.Model, *, dtype: jnp.dtype, key: Array):
-        keys = jax.random.split(key, 2)
+    def __init__(self, settings: config.Model, *, dtype: jnp.dtype, rng: Array):
+        rngs = jax.random.split(rng, 2)
         self.attention_residual = residual(settings)
-        self.self_attention = attention(settings, dtype=dtype, key=keys[0])
+        self.self_attention = attention(settings, dtype=dtype, rng=rngs[0])
         self.feed_forward_residual = residual(settings)
-        self.feed_forward = feed_forward(settings, dtype=dtype, key=keys[1])
+        self.feed_forward = feed_forward(settings, dtype=dtype, rng=rngs[1])
 
-    def __call__(self, x: Array, mask: Array, key: Array | None) -> Array:
-        keys = split(key, 3)
+    def __call__(self, x: Array, mask: Array, rng: Array | None) -> Array:
+        rngs = split(rng, 3)
 
-        def look(x: Array) -> Array:
-            return self.self_attention(x, self.self_attention.project(x), mask, keys[0])
+        def attend(x: Array) -> Array:
+            return self.self_attention(x, self.self_attention.project(x), mask, rngs[0])
 
-        x = self.attention_residual(x, look, keys[1])
-        return self.feed_forward_residual(x, self.feed_forward, keys[2])
+        x = self.attention_residual(x, attend, rngs[1])
+        return self.feed_forward_residual(x, self.feed_forward, rngs[2])
 
 
 class DecoderLayer(nnx.Module):
     """Masked self-attention, cross-attention to the memory, then feed-forward."""
 
-    def __init__(self, settings: config.Model, *, dtype: jnp.dtype, key: Array):
-        keys = jax.random.split(key, 3)
+    def __init__(self, settings: config.Model, *, dtype: jnp.dtype, rng: Array):
+        rngs = jax.random.split(rng, 3)
         self.self_attention_residual = residual(settings)
-        self.self_attention = attention(settings, dtype=dtype, key=keys[0])
+        self.self_attention = attention(settings, dtype=dtype, rng=rngs[0])
         self.cross_attention_residual = residual(settings)
-        self.cross_attention = attention(settings, dtype=dtype, key=keys[1])
+        self.cross_attention = attention(settings, dtype=dtype, rng=rngs[1])
         self.feed_forward_residual = residual(settings)
-        self.feed_forward = feed_forward(settings, dtype=dtype, key=keys[2])
+        self.feed_forward = feed_forward(settings, dtype=dtype, rng=rngs[2])
 
-    def __call__(self, x: Array, mask: Array, memory: Memory, key: Array | None) -> Array:
-        """The whole target at once: [B, T, D] -> [B, T, D]."""
-        keys = split(key, 5)
+    def __call__(self, x: Array, mask: Array, memory: Memory, rng: Array | None) -> Array:
+        """All target positions at once: [B, T, D] -> [B, T, D]."""
+        rngs = split(rng, 5)
 
-        def look_back(x: Array) -> Array:
-            return self.self_attention(x, self.self_attention.project(x), mask, keys[0])
+        def attend_to_prefix(x: Array) -> Array:
+            return self.self_attention(x, self.self_attention.project(x), mask, rngs[0])
 
-        def look_across(x: Array) -> Array:
-            return self.cross_attention(x, self.cross_attention.project(memory.states), memory.mask, keys[1])
+        def attend_to_source(x: Array) -> Array:
+            return self.cross_attention(x, self.cross_attention.project(memory.states), memory.mask, rngs[1])
 
-        x = self.self_attention_residual(x, look_back, keys[2])
-        x = self.cross_attention_residual(x, look_across, keys[3])
-        return self.feed_forward_residual(x, self.feed_forward, keys[4])
+        x = self.self_attention_residual(x, attend_to_prefix, rngs[2])
+        x = self.cross_attention_residual(x, attend_to_source, rngs[3])
+        return self.feed_forward_residual(x, self.feed_forward, rngs[4])
 
     def step(
-        self, x: Array, prefix: KeysValues, mask: Array, memory: KeysValues, memory_mask: Array, position: Array
+        self, x: Array, prefix: KeysValues, mask: Array, source: KeysValues, source_mask: Array, position: Array
     ) -> tuple[Array, KeysValues]:
         """One position of each hypothesis: [B, K, D] -> [B, K, D], and the prefix with that position filled in.
 
-        Once encoded, all hypotheses of a sentence look at one memory and at one store of what any of them has written;
-        the beam takes the place of the target positions, and the mask [B, 1, K, K x L] shows each its own words.
+        The K hypotheses of a sentence are the query axis of attention, instead of target positions. So all of them
+        attend to one copy of the source, and to one cache of what any of them has written, of which the mask
+        [B, 1, K, K x L] shows each hypothesis its own tokens.
         """
 
-        def look_back(x: Array) -> Array:
+        def attend_to_prefix(x: Array) -> Array:
             nonlocal prefix
             new = self.self_attention.project(x)
             prefix = jax.tree.map(lambda old, entry: old.at[:, :, position].set(entry), prefix, new)
             written = jax.tree.map(lambda entry: entry.reshape(len(x), -1, *entry.shape[3:]), prefix)
             return self.self_attention(x, written, mask)
 
-        def look_across(x: Array) -> Array:
-            return self.cross_attention(x, memory, memory_mask)
+        def attend_to_source(x: Array) -> Array:
+            return self.cross_attention(x, source, source_mask)
 
-        x = self.self_attention_residual(x, look_back, None)
-        x = self.cross_attention_residual(x, look_across, None)
+        x = self.self_attention_residual(x, attend_to_prefix, None)
+        x = self.cross_attention_residual(x, attend_to_source, None)
         return self.feed_forward_residual(x, self.feed_forward, None), prefix
 
 
-def attention(settings: config.Model, *, dtype: jnp.dtype, key: Array) -> Attention:
-    return Attention(settings.d_model, settings.num_heads, settings.attention_dropout, dtype=dtype, key=key)
+def attention(settings: config.Model, *, dtype: jnp.dtype, rng: Array) -> Attention:
+    return Attention(settings.d_model, settings.num_heads, settings.attention_dropout, dtype=dtype, rng=rng)
 
 
-def feed_forward(settings: config.Model, *, dtype: jnp.dtype, key: Array) -> FeedForward:
-    return FeedForward(settings.d_model, settings.d_ff, settings.activation, dtype=dtype, key=key)
+def feed_forward(settings: config.Model, *, dtype: jnp.dtype, rng: Array) -> FeedForward:
+    return FeedForward(settings.d_model, settings.d_ff, settings.activation, dtype=dtype, rng=rng)
 
 
 def residual(settings: config.Model) -> Residual:

@@ -1,4 +1,4 @@
-"""The parts between the attentions: linear maps, norms, residuals, feed-forward, embeddings, positions, dropout."""
+"""The layers besides attention: linear maps, norms, residuals, feed-forward, embeddings, positions, dropout."""
 
 import math
 from collections.abc import Callable
@@ -16,27 +16,30 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Linear(nnx.Linear):
-    """x W + b in `dtype`: [..., D] -> [..., F]. W and b are float32, W drawn as Glorot and Bengio (2010) have it."""
+    """x W + b in `dtype`: [..., D] -> [..., F]. W and b are float32; W starts as in Glorot and Bengio (2010)."""
 
-    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype, key: Array):
+    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype, rng: Array):
         glorot = nnx.initializers.xavier_uniform()
-        super().__init__(inputs, outputs, dtype=dtype, kernel_init=glorot, rngs=nnx.Rngs(key))
+        super().__init__(inputs, outputs, dtype=dtype, kernel_init=glorot, rngs=nnx.Rngs(rng))
 
     def __call__(self, x: Array) -> Array:
-        # As one matrix: an update on CPU takes 6 % less time than with products of [B, T, D].
+        # Multiplying one matrix makes an update on CPU 6 % faster than products of [B, T, D].
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
-def dropout(x: Array, rate: float, key: Array | None) -> Array:
-    """Zeroes a share of x and scales the rest so that the mean stays (Srivastava et al. 2014); without a key, x."""
-    if key is None or rate == 0:
+def dropout(x: Array, rate: float, rng: Array | None) -> Array:
+    """Zeroes a fraction of x and scales the rest, so that the mean is the same (Srivastava et al. 2014).
+
+    Returns x without an rng.
+    """
+    if rng is None or rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    kept = jax.random.bernoulli(rng, 1 - rate, x.shape)
     return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
 
 class Norm(nnx.Module):
-    """Layer normalisation (Ba et al. 2016), its statistics in float32: [..., D] -> [..., D]."""
+    """Layer normalization (Ba et al. 2016), its statistics in float32: [..., D] -> [..., D]."""
 
     def __init__(self, width: int, epsilon: float):
         self.epsilon = epsilon
@@ -61,48 +64,48 @@ class Residual(nnx.Module):
         self.norm_first = norm_first
         self.norm = Norm(width, epsilon)
 
-    def __call__(self, x: Array, sublayer: Callable[[Array], Array], key: Array | None) -> Array:
+    def __call__(self, x: Array, sublayer: Callable[[Array], Array], rng: Array | None) -> Array:
         if self.norm_first:
-            return x + dropout(sublayer(self.norm(x)), self.dropout_rate, key)
-        return self.norm(x + dropout(sublayer(x), self.dropout_rate, key))
+            return x + dropout(sublayer(self.norm(x)), self.dropout_rate, rng)
+        return self.norm(x + dropout(sublayer(x), self.dropout_rate, rng))
 
 
 class FeedForward(nnx.Module):
-    """Position by position: activation(x W + b) W' + b': [..., D] -> [..., F] -> [..., D]."""
+    """activation(x W + b) W' + b' at each position: [..., D] -> [..., F] -> [..., D]."""
 
-    def __init__(self, width: int, hidden: int, activation: str, *, dtype: jnp.dtype, key: Array):
-        keys = jax.random.split(key, 2)
+    def __init__(self, width: int, hidden: int, activation: str, *, dtype: jnp.dtype, rng: Array):
+        rngs = jax.random.split(rng, 2)
         self.activation = activation
-        self.up = Linear(width, hidden, dtype=dtype, key=keys[0])
-        self.down = Linear(hidden, width, dtype=dtype, key=keys[1])
+        self.up = Linear(width, hidden, dtype=dtype, rng=rngs[0])
+        self.down = Linear(hidden, width, dtype=dtype, rng=rngs[1])
 
     def __call__(self, x: Array) -> Array:
         return self.down(ACTIVATIONS[self.activation](self.up(x)))
 
 
 class Embedding(nnx.Module):
-    """A vector for each token, and, used backwards, a score of each token for a vector."""
+    """A vector for each token. The same table, transposed, computes the logit of each token for a vector."""
 
-    def __init__(self, vocabulary: int, width: int, *, scaled: bool = True, dtype: jnp.dtype, key: Array):
+    def __init__(self, vocabulary: int, width: int, *, scaled: bool = True, dtype: jnp.dtype, rng: Array):
         self.dtype = dtype
         self.scale = math.sqrt(width) if scaled else 1.0
-        # Of this size, looked up and scaled vectors and the scores of a normed vector both start with variance 1.
-        self.table = nnx.Param(jax.random.normal(key, (vocabulary, width)) / math.sqrt(width))
+        # With this variance, scaled embeddings and the logits of a normalized vector both have variance 1 at first.
+        self.table = nnx.Param(jax.random.normal(rng, (vocabulary, width)) / math.sqrt(width))
 
     def embed(self, tokens: Array) -> Array:
-        """int [...] -> [..., D], scaled by the square root of D (Vaswani et al. 2017, section 3.4) if so wanted."""
+        """int [...] -> [..., D], multiplied by sqrt(D) if `scaled` (Vaswani et al. 2017, section 3.4)."""
         return self.table[...].astype(self.dtype)[tokens] * self.scale
 
-    def scores(self, x: Array) -> Array:
+    def logits(self, x: Array) -> Array:
         """[..., D] -> float32 logits [..., V]."""
         return jnp.einsum("...D,VD->...V", x, self.table[...].astype(self.dtype), preferred_element_type=jnp.float32)
 
 
 def sinusoids(positions_T: Array, width: int) -> Array:
-    """Sinusoidal positions (Vaswani et al. 2017, section 3.5), the sines first and the cosines after: [T] -> [T, D].
+    """Sinusoidal positions (Vaswani et al. 2017, section 3.5), first the sines, then the cosines: [T] -> [T, D].
 
-    Wave lengths grow geometrically from 2 pi to 10000 x 2 pi over the width. The paper interleaves sines and cosines;
-    halves are the same up to a fixed order of the columns, and are what Marian and Hugging Face have.
+    The wavelengths grow geometrically from 2 pi to 10000 x 2 pi. The paper interleaves sines and cosines; here they are
+    in halves, as in Marian and Hugging Face, which only permutes the columns.
     """
     frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(0, width, 2, dtype=jnp.float32) / width)
     angles = positions_T[:, None].astype(jnp.float32) * frequencies[None, :]

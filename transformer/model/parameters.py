@@ -9,16 +9,16 @@ Tree = TypeVar("Tree")
 
 
 def name_of(path: tuple[Any, ...]) -> str:
-    """A path of JAX's as names with dots between, without the `.value` in which a module wraps an array."""
+    """Joins a path of JAX with dots, without the `.value` in which a module wraps an array."""
     names = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path]
     return ".".join(names).removesuffix(".value")
 
 
 def named(tree: Any) -> dict[str, Array]:
-    """Every array of a model, or of anything made of arrays, by its name, in a fixed order."""
+    """Returns every array of a model, or of any tree of arrays, by its name, in a fixed order."""
     return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def with_values(tree: Tree, values: dict[str, Any]) -> Tree:
-    """The tree with other arrays: `values` has one for each name."""
+    """Returns the tree with other arrays: `values` has one for each name."""
     return jax.tree_util.tree_map_with_path(lambda path, _: values[name_of(path)], tree)

@@ -1,12 +1,13 @@
-"""The encoder-decoder Transformer (Vaswani et al. 2017): ids -> scores.
+"""The encoder-decoder Transformer (Vaswani et al. 2017): ids -> logits.
 
     encode   source ids -> memory
-    decode   target ids, memory -> scores of every next token at once (teacher forcing, for training)
-    start    source ids -> a cache, with the memory's keys and values projected once
-    step     one token a hypothesis, the cache, a position -> scores of the next token, the cache
+    decode   target ids, memory -> logits of every next token at once (teacher forcing, for training)
+    start    source ids -> a cache, with the keys and values of the memory projected once
+    step     one token per hypothesis, the cache, a position -> logits of the next token, the cache
 
-A model holds parameters and nothing else. What changes from call to call is an argument: the tokens, the cache, the
-position, and the key of dropout (`key=None`: no dropout). Layers of one kind are stacked along a first axis N.
+A model contains parameters and nothing else. Everything that changes between calls is an argument: the tokens, the
+cache, the position, and the rng of dropout (`rng=None`: no dropout). Layers of one kind are stacked along a first axis
+N. The letters for dimensions are listed in docs/architecture.md.
 """
 
 from dataclasses import dataclass, replace
@@ -28,106 +29,95 @@ from transformer.model.stack import run, split, stack, unstack
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """What the decoder remembers between steps, a tuple entry a layer."""
+    """The state of the decoder between steps. The tuples have one entry per layer."""
 
-    memory: tuple[KeysValues, ...]  # of the source: [B, S, H, D of a head], shared by the hypotheses of a sentence
-    memory_mask: Array  # [B, 1, 1, S]
-    prefix: tuple[KeysValues, ...]  # of the target so far: [B, K, L, H, D of a head], filled up to the position
-    writers: Array  # int [B, K, L], the place in the beam from which each token of a hypothesis was written
+    source: tuple[KeysValues, ...]  # [B, S, H, C], shared by the hypotheses of a sentence
+    source_mask: Array  # float32 [B, 1, 1, S]
+    prefix: tuple[KeysValues, ...]  # the target so far: [B, K, L, H, C], filled up to the position
+    beam_indices: Array  # int32 [B, K, L], the slot of the beam that wrote each token of a hypothesis
 
     def reorder(self, parents_BK: Array) -> Self:
-        """The cache in which hypothesis k of each sentence continues what was hypothesis parents[k].
+        """Returns the cache in which hypothesis k of each sentence continues the former hypothesis parents[k].
 
-        Keys and values stay where they were written, and a mask finds them: to move them took a third of the search.
+        Keys and values are not moved, which took a third of the time of the search: `beam_mask` selects them.
         """
-        return replace(self, writers=jnp.take_along_axis(self.writers, parents_BK[:, :, None], axis=1))
+        return replace(self, beam_indices=jnp.take_along_axis(self.beam_indices, parents_BK[:, :, None], axis=1))
 
 
 class Transformer(nnx.Module):
-    """An encoder-decoder with parameters in float32, computing in `settings.compute_dtype`."""
+    """An encoder-decoder with float32 parameters that computes in `settings.compute_dtype`."""
 
-    def __init__(self, settings: config.Model, source_vocabulary: int, target_vocabulary: int, *, key: Array):
+    def __init__(self, settings: config.Model, source_vocabulary: int, target_vocabulary: int, *, rng: Array):
         self.settings = settings
         dtype = compute_dtype(settings.compute_dtype)
-        keys = jax.random.split(key, 7)
+        rngs = jax.random.split(rng, 7)
 
-        def embedding(size: int, key: Array) -> Embedding:
-            return Embedding(size, settings.d_model, scaled=settings.scale_embeddings, dtype=dtype, key=key)
+        def embedding(size: int, rng: Array) -> Embedding:
+            return Embedding(size, settings.d_model, scaled=settings.scale_embeddings, dtype=dtype, rng=rng)
 
-        def learned_positions(key: Array) -> nnx.Param[Array]:
-            return nnx.Param(jax.random.normal(key, (settings.max_positions, settings.d_model)) * 0.02)
+        def learned_positions(rng: Array) -> nnx.Param[Array]:
+            return nnx.Param(jax.random.normal(rng, (settings.max_positions, settings.d_model)) * 0.02)
 
         tied = settings.tie_embeddings
-        self.source_embedding = embedding(source_vocabulary, keys[0])
-        self.target_embedding = None if tied == "all" else embedding(target_vocabulary, keys[1])
-        self.output_embedding = embedding(target_vocabulary, keys[2]) if tied == "none" else None
+        self.source_embedding = embedding(source_vocabulary, rngs[0])
+        self.target_embedding = None if tied == "all" else embedding(target_vocabulary, rngs[1])
+        self.output_embedding = embedding(target_vocabulary, rngs[2]) if tied == "none" else None
         self.output_bias = nnx.Param(jnp.zeros((target_vocabulary,))) if settings.output_bias else None
         learned = settings.positions == "learned"
-        self.source_positions = learned_positions(keys[3]) if learned else None
-        self.target_positions = learned_positions(keys[4]) if learned else None
-        self.encoder = stack(lambda key: EncoderLayer(settings, dtype=dtype, key=key), settings.encoder_layers, keys[5])
-        self.decoder = stack(lambda key: DecoderLayer(settings, dtype=dtype, key=key), settings.decoder_layers, keys[6])
-        # Norms before sublayers leave the sum of the residuals without one.
-        before = settings.norm == "pre"
-        self.encoder_norm = Norm(settings.d_model, settings.norm_epsilon) if before else None
-        self.decoder_norm = Norm(settings.d_model, settings.norm_epsilon) if before else None
+        self.source_positions = learned_positions(rngs[3]) if learned else None
+        self.target_positions = learned_positions(rngs[4]) if learned else None
+        self.encoder = stack(lambda rng: EncoderLayer(settings, dtype=dtype, rng=rng), settings.encoder_layers, rngs[5])
+        self.decoder = stack(lambda rng: DecoderLayer(settings, dtype=dtype, rng=rng), settings.decoder_layers, rngs[6])
+        # With norms before the sublayers, the sum of the residuals still needs one.
+        is_pre_norm = settings.norm == "pre"
+        self.encoder_norm = Norm(settings.d_model, settings.norm_epsilon) if is_pre_norm else None
+        self.decoder_norm = Norm(settings.d_model, settings.norm_epsilon) if is_pre_norm else None
 
-    def encode(self, source: Array, *, key: Array | None = None) -> Memory:
-        """int [B, S] -> memory. Negative ids are padding; every row holds at least one token."""
-        keys = split(key, 2)
+    def encode(self, source: Array, *, rng: Array | None = None) -> Memory:
+        """int [B, S] -> memory. Negative ids are padding; every row has at least one token."""
+        rngs = split(rng, 2)
         mask = padding_mask(source >= 0)
-        x = self._embed(self.source_embedding, source, jnp.arange(source.shape[1]), self.source_positions, keys[0])
-        x = run(
-            lambda layer, x, key: layer(x, mask, key),
-            self.encoder,
-            self.settings.encoder_layers,
-            x,
-            keys[1],
-            remat=self.settings.remat,
-        )
+        x = self._embed(self.source_embedding, source, jnp.arange(source.shape[1]), self.source_positions, rngs[0])
+        N, remat = self.settings.encoder_layers, self.settings.remat
+        x = run(lambda layer, x, rng: layer(x, mask, rng), self.encoder, N, x, rngs[1], remat=remat)
         return Memory(x if self.encoder_norm is None else self.encoder_norm(x), mask)
 
-    def decode(self, target: Array, memory: Memory, *, key: Array | None = None) -> Array:
-        """The target, the start symbol first: int [B, T] -> logits of what follows each position, float32 [B, T, V]."""
-        keys = split(key, 2)
+    def decode(self, target: Array, memory: Memory, *, rng: Array | None = None) -> Array:
+        """int [B, T], the start symbol first -> logits of the token after each position, float32 [B, T, V]."""
+        rngs = split(rng, 2)
         length = target.shape[1]
         mask = causal_mask(length)
-        x = self._embed(self._target_table, target, jnp.arange(length), self.target_positions, keys[0])
-        x = run(
-            lambda layer, x, key: layer(x, mask, memory, key),
-            self.decoder,
-            self.settings.decoder_layers,
-            x,
-            keys[1],
-            remat=self.settings.remat,
-        )
-        return self._scores(x)
+        x = self._embed(self._target_embedding, target, jnp.arange(length), self.target_positions, rngs[0])
+        N, remat = self.settings.decoder_layers, self.settings.remat
+        x = run(lambda layer, x, rng: layer(x, mask, memory, rng), self.decoder, N, x, rngs[1], remat=remat)
+        return self._logits(x)
 
-    def start(self, source: Array, *, beams: int, length: int) -> Cache:
-        """int [B, S] -> the cache of an empty prefix, for K = `beams` hypotheses of at most L = `length` tokens."""
+    def start(self, source: Array, *, beam_size: int, cache_length: int) -> Cache:
+        """int [B, S] -> a cache for K = `beam_size` hypotheses of at most L = `cache_length` tokens, still empty."""
         memory = self.encode(source)
         B, _, width = memory.states.shape
         heads = self.settings.num_heads
-        empty = jnp.zeros((B, beams, length, heads, width // heads), memory.states.dtype)
+        empty = jnp.zeros((B, beam_size, cache_length, heads, width // heads), memory.states.dtype)
         layers = unstack(self.decoder, self.settings.decoder_layers)
         return Cache(
-            memory=tuple(layer.cross_attention.project(memory.states) for layer in layers),
-            memory_mask=memory.mask,
+            source=tuple(layer.cross_attention.project(memory.states) for layer in layers),
+            source_mask=memory.mask,
             prefix=tuple(KeysValues(empty, empty) for _ in layers),
-            writers=jnp.zeros((B, beams, length), jnp.int32),
+            beam_indices=jnp.zeros((B, beam_size, cache_length), jnp.int32),
         )
 
     def step(self, tokens: Array, cache: Cache, position: Array) -> tuple[Array, Cache]:
-        """int [B, K] at `position` (int []) -> logits of what follows, float32 [B, K, V], and the cache."""
-        x = self._embed(self._target_table, tokens, position[None], self.target_positions, None)
-        writers_BKL = cache.writers.at[:, :, position].set(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :])
-        mask = beam_mask(writers_BKL, position)
+        """int [B, K] at `position` (int []) -> logits of the next token, float32 [B, K, V], and the cache."""
+        x = self._embed(self._target_embedding, tokens, position[None], self.target_positions, None)
+        slots_K = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+        beam_indices_BKL = cache.beam_indices.at[:, :, position].set(slots_K[None, :])
+        mask = beam_mask(beam_indices_BKL, position)
         prefixes = []
         layers = unstack(self.decoder, self.settings.decoder_layers)
-        for layer, prefix, memory in zip(layers, cache.prefix, cache.memory, strict=True):
-            x, prefix = layer.step(x, prefix, mask, memory, cache.memory_mask, position)
+        for layer, prefix, source in zip(layers, cache.prefix, cache.source, strict=True):
+            x, prefix = layer.step(x, prefix, mask, source, cache.source_mask, position)
             prefixes.append(prefix)
-        return self._scores(x), replace(cache, prefix=tuple(prefixes), writers=writers_BKL)
+        return self._logits(x), replace(cache, prefix=tuple(prefixes), beam_indices=beam_indices_BKL)
 
     def _embed(
         self,
@@ -135,24 +125,24 @@ class Transformer(nnx.Module):
         tokens: Array,
         positions_T: Array,
         learned: nnx.Param[Array] | None,
-        key: Array | None,
+        rng: Array | None,
     ) -> Array:
         x = embedding.embed(tokens)
-        places_TD = sinusoids(positions_T, x.shape[-1]) if learned is None else learned[...][positions_T]
-        return dropout(x + places_TD[None].astype(x.dtype), self.settings.dropout, key)
+        positions_TD = sinusoids(positions_T, x.shape[-1]) if learned is None else learned[...][positions_T]
+        return dropout(x + positions_TD[None].astype(x.dtype), self.settings.dropout, rng)
 
-    def _scores(self, x: Array) -> Array:
+    def _logits(self, x: Array) -> Array:
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        scores = (self.output_embedding or self._target_table).scores(x)
-        return scores if self.output_bias is None else scores + self.output_bias[...][None, None, :]
+        logits = (self.output_embedding or self._target_embedding).logits(x)
+        return logits if self.output_bias is None else logits + self.output_bias[...][None, None, :]
 
     @property
-    def _target_table(self) -> Embedding:
+    def _target_embedding(self) -> Embedding:
         return self.target_embedding or self.source_embedding
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """The precision of matrix products: `auto` is bfloat16 on accelerators, float32 on CPU."""
+    """Returns the precision of matrix products: `auto` is bfloat16 on accelerators, float32 on CPU."""
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(name)

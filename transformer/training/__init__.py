@@ -1,1 +1,1 @@
-"""scores -> better scores."""
+"""Batches -> a trained model."""

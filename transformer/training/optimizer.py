@@ -1,4 +1,6 @@
-"""Adam, its learning rate, clipping and weight decay, put together from optax."""
+"""Adam with its learning rate, clipping and weight decay, built from optax."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -7,22 +9,36 @@ from jax import Array
 
 from transformer import config
 
+# step (from 1), warm-up steps, all steps -> factor of the peak, after the warm-up
+Schedule = Callable[[Array, int, int], Array]
+
+
+def inverse_sqrt(step: Array, warmup: int, steps: int) -> Array:
+    """Vaswani et al. 2017, section 5.3, scaled so that the peak is 1."""
+    return jnp.sqrt(warmup / jnp.maximum(step, warmup))
+
+
+def cosine(step: Array, warmup: int, steps: int) -> Array:
+    """Loshchilov and Hutter 2017, without restarts."""
+    progress = (step - warmup) / max(steps - warmup, 1)
+    return (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1))) / 2
+
+
+def constant(step: Array, warmup: int, steps: int) -> Array:
+    return jnp.ones_like(step)
+
+
+SCHEDULES: dict[str, Schedule] = {"inverse_sqrt": inverse_sqrt, "cosine": cosine, "constant": constant}
+
 
 def learning_rate(settings: config.Train) -> optax.Schedule:
-    """update (from 0) -> learning rate: a linear warm-up, the chosen course, and a linear cool-down at the end."""
+    """Returns update (from 0) -> learning rate: linear warm-up, the chosen schedule, linear cool-down at the end."""
     warmup = max(settings.warmup_steps, 1)
-
-    def course(step: Array) -> Array:
-        if settings.schedule == "inverse_sqrt":  # Vaswani et al. 2017, section 5.3, with the peak given
-            return jnp.sqrt(warmup / jnp.maximum(step, warmup))
-        if settings.schedule == "cosine":  # Loshchilov and Hutter 2017, without restarts
-            done = (step - warmup) / max(settings.steps - warmup, 1)
-            return (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1))) / 2
-        return jnp.ones_like(step)
+    schedule = SCHEDULES[settings.schedule]
 
     def rate(update: Array) -> Array:
         step = jnp.asarray(update, jnp.float32) + 1
-        factor = jnp.minimum(step / warmup, 1) * course(step)
+        factor = jnp.minimum(step / warmup, 1) * schedule(step, warmup, settings.steps)
         if settings.cooldown_steps:
             factor *= jnp.clip((settings.steps - step + 1) / settings.cooldown_steps, 0, 1)
         return settings.learning_rate * factor
@@ -41,7 +57,7 @@ def optimizer(settings: config.Train) -> optax.GradientTransformation:
 
 
 def _matrices(parameters: optax.Params) -> optax.Params:
-    """Which parameters decay: the matrices of linear maps and embeddings, not biases and norms."""
+    """True for the parameters that decay: the matrices of linear maps and embeddings, not biases and norms."""
 
     def is_matrix(path: tuple[object, ...], _: Array) -> bool:
         return any(name in jax.tree_util.keystr(path) for name in ("kernel", "table"))

@@ -1,6 +1,6 @@
-"""Which device holds what: a mesh of devices, and a table from parameter names to its axes.
+"""Sharding: a mesh of devices, and a table from parameter names to its axes.
 
-The model knows nothing of this. One device is the mesh 1 x 1 x 1: the same code.
+The model does not depend on it. One device is the mesh 1 x 1 x 1, with the same code.
 """
 
 import re
@@ -16,8 +16,8 @@ from transformer.data.batches import Batch
 from transformer.errors import UsageError
 from transformer.model.parameters import name_of
 
-# Of each parameter, whose name ends so, which axis of the mesh splits which of its axes. Maps into heads and hidden
-# units are split by columns and maps out of them by rows (Shoeybi et al. 2019), so that only their results are summed.
+# For parameters whose name ends with the pattern: the mesh axis that splits each of its axes. Maps into heads and
+# hidden units are split by columns, and maps out of them by rows (Shoeybi et al. 2019): only their results are summed.
 RULES = (
     (r"table", PartitionSpec("tensor", "fsdp")),
     (r"(query|key|value|up)\.kernel", PartitionSpec("fsdp", "tensor")),
@@ -28,12 +28,12 @@ RULES = (
     (r"\w+_positions", PartitionSpec(None, "fsdp")),
     (r"step|count|skipped", PartitionSpec()),
 )
-STACKED = re.compile(r"(^|\.)(encoder|decoder)\.")  # layers on a first axis, which is never split
+STACKED = re.compile(r"(^|\.)(encoder|decoder)\.")  # the first axis is that of the layers, which is never split
 BATCH = PartitionSpec(("data", "fsdp"))
 
 
 def make_mesh(settings: config.Mesh) -> Mesh:
-    """All devices as a grid of data x fsdp x tensor. Raises UsageError where they do not fit in it."""
+    """Arranges all devices as a grid of data x fsdp x tensor. Raises UsageError if their number does not fit."""
     devices = jax.devices()
     split = settings.fsdp * settings.tensor
     data = settings.data if settings.data > 0 else max(len(devices) // split, 1)
@@ -46,15 +46,15 @@ def make_mesh(settings: config.Mesh) -> Mesh:
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """The tree with a sharding in place of each array, by RULES. Raises ValueError for a name that no rule knows."""
+    """Returns the tree with a sharding in place of each array, by RULES. Raises ValueError for an unknown name."""
 
     def sharding(path: tuple[Any, ...], array: jax.ShapeDtypeStruct) -> NamedSharding:
         name = name_of(path)
         rule = next((spec for pattern, spec in RULES if re.search(rf"(^|\.)({pattern})$", name)), None)
         if rule is None:
-            raise ValueError(f"no rule of sharding for the parameter {name} of shape {array.shape}")
+            raise ValueError(f"no sharding rule for the parameter {name} of shape {array.shape}")
         axes = (None, *rule) if STACKED.search(name) else tuple(rule)
-        # An axis that the devices do not divide, such as that of an odd vocabulary, stays whole.
+        # An axis whose size the devices do not divide, such as that of an odd vocabulary, is not split.
         sizes = zip(axes, array.shape, strict=False)
         fitting = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in sizes]
         return NamedSharding(mesh, PartitionSpec(*fitting))
@@ -63,6 +63,6 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def put_batch(batch: Batch[np.ndarray], mesh: Mesh) -> Batch[Array]:
-    """The same batch of NumPy arrays of every process, as one on the devices, split by rows."""
+    """Puts a batch, which every process has as NumPy arrays, on the devices, split by rows."""
     sharding = NamedSharding(mesh, BATCH)
     return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch)

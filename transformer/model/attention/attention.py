@@ -1,11 +1,11 @@
-"""Multi-head attention, once for its three uses.
+"""Multi-head attention, one module for its three uses.
 
     self-attention          queries, keys and values from the same sentence (encoder)
     masked self-attention   the same, with a mask that hides the future (decoder)
     cross-attention         queries from the target, keys and values from the memory of the source
 
-The three differ in what they are given, not in code: `project` makes keys and values out of one sequence, and calling
-the module looks at them from another. A head is a slice of the width: D = H x (width of a head).
+The three uses differ in their arguments, not in code: `project` computes the keys and values of one sequence, and a
+call attends to them from another. A head is a slice of the width: D = H x C.
 """
 
 from dataclasses import dataclass
@@ -22,43 +22,43 @@ from transformer.model.layers import Linear, dropout
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class KeysValues:
-    """What a query can look at."""
+    """The keys and values of a sequence."""
 
-    keys: Array  # [B, S, H, D of a head]
-    values: Array  # [B, S, H, D of a head]
+    keys: Array  # [B, S, H, C]
+    values: Array  # [B, S, H, C]
 
 
-def attend(query_BTHD: Array, memory: KeysValues, mask: Array, *, rate: float, key: Array | None) -> Array:
-    """Each query's average of the values, weighted by the softmax of scores + mask -> [B, T, H, D of a head].
+def attend(query_BTHC: Array, sequence: KeysValues, mask: Array, *, dropout_rate: float, rng: Array | None) -> Array:
+    """Averages the values for each query, weighted by softmax(scores + mask) -> [B, T, H, C].
 
-    The mask is added to scores [B, H, T, S] and broadcast where its sizes are 1. `rate` is the share of the weights
-    that is dropped when there is a `key`.
+    The mask is added to the scores [B, H, T, S] and broadcast where its sizes are 1. `dropout_rate` is the fraction of
+    the weights that is dropped if there is an `rng`.
     """
-    weights_BHTS = jax.nn.softmax(scaled_dot(query_BTHD, memory.keys) + mask, axis=-1)
-    weights_BHTS = dropout(weights_BHTS.astype(query_BTHD.dtype), rate, key)
-    return jnp.einsum("BHTS,BSHD->BTHD", weights_BHTS, memory.values)
+    weights_BHTS = jax.nn.softmax(scaled_dot(query_BTHC, sequence.keys) + mask, axis=-1)
+    weights_BHTS = dropout(weights_BHTS.astype(query_BTHC.dtype), dropout_rate, rng)
+    return jnp.einsum("BHTS,BSHC->BTHC", weights_BHTS, sequence.values)
 
 
 class Attention(nnx.Module):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2)."""
 
-    def __init__(self, width: int, num_heads: int, dropout_rate: float, *, dtype: jnp.dtype, key: Array):
+    def __init__(self, width: int, num_heads: int, dropout_rate: float, *, dtype: jnp.dtype, rng: Array):
         self.num_heads = num_heads
         self.dropout_rate = dropout_rate
-        keys = jax.random.split(key, 4)
-        self.query = Linear(width, width, dtype=dtype, key=keys[0])
-        self.key = Linear(width, width, dtype=dtype, key=keys[1])
-        self.value = Linear(width, width, dtype=dtype, key=keys[2])
-        self.out = Linear(width, width, dtype=dtype, key=keys[3])
+        rngs = jax.random.split(rng, 4)
+        self.query = Linear(width, width, dtype=dtype, rng=rngs[0])
+        self.key = Linear(width, width, dtype=dtype, rng=rngs[1])
+        self.value = Linear(width, width, dtype=dtype, rng=rngs[2])
+        self.out = Linear(width, width, dtype=dtype, rng=rngs[3])
 
     def project(self, x: Array) -> KeysValues:
-        """[B, S, D] -> its keys and values."""
+        """Computes the keys and values of a sequence [B, S, D]."""
         return KeysValues(keys=self._heads(self.key(x)), values=self._heads(self.value(x)))
 
-    def __call__(self, x: Array, memory: KeysValues, mask: Array, key: Array | None = None) -> Array:
-        """What the positions of x see in the memory: [B, T, D] -> [B, T, D]."""
-        heads_BTHD = attend(self._heads(self.query(x)), memory, mask, rate=self.dropout_rate, key=key)
-        return self.out(heads_BTHD.reshape(x.shape))
+    def __call__(self, x: Array, sequence: KeysValues, mask: Array, rng: Array | None = None) -> Array:
+        """Attends from the positions of x to the sequence: [B, T, D] -> [B, T, D]."""
+        heads_BTHC = attend(self._heads(self.query(x)), sequence, mask, dropout_rate=self.dropout_rate, rng=rng)
+        return self.out(heads_BTHC.reshape(x.shape))
 
     def _heads(self, x: Array) -> Array:
         return x.reshape(*x.shape[:-1], self.num_heads, -1)

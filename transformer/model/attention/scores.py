@@ -1,4 +1,4 @@
-"""Attention scores: how well a query fits a key."""
+"""Attention scores: how well a query matches a key."""
 
 import math
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def scaled_dot(query_BTHD: Array, key_BSHD: Array) -> Array:
-    """Query times key over the square root of their width, in float32 -> [B, H, T, S] (Vaswani et al. 2017, eq. 1)."""
-    scale = 1 / math.sqrt(query_BTHD.shape[-1])
-    return jnp.einsum("BTHD,BSHD->BHTS", query_BTHD * scale, key_BSHD, preferred_element_type=jnp.float32)
+def scaled_dot(query_BTHC: Array, key_BSHC: Array) -> Array:
+    """Computes query . key / sqrt(C) in float32 -> [B, H, T, S] (Vaswani et al. 2017, equation 1)."""
+    scale = 1 / math.sqrt(query_BTHC.shape[-1])
+    return jnp.einsum("BTHC,BSHC->BHTS", query_BTHC * scale, key_BSHC, preferred_element_type=jnp.float32)

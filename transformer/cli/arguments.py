@@ -1,0 +1,100 @@
+"""Command lines: argparse, with errors of one line, and a flag for every setting.
+
+Not tyro or pydantic-settings: neither suggests the nearest flag in one line, and both make every command start slower.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from transformer.config import Config
+from transformer.config.loading import Setting, sections, settings, settings_of
+from transformer.config.section import Section, expand_home
+from transformer.errors import UsageError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """Accepts flags only in full. Raises UsageError, with the nearest flag for an unknown one."""
+
+    def __init__(self, command: str, description: str):
+        super().__init__(prog=command, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; see --help")
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(words)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            near = nearest(flag, self._option_string_actions)
+            raise UsageError(f"{self.prog}: unknown argument {flag}{near}; see --help")
+        return known
+
+
+def path(text: str) -> str:
+    """The type of an argument that names a file or a directory: a leading `~` is the home directory."""
+    try:
+        return expand_home(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def config_parser(command: str, description: str) -> Parser:
+    """Returns a parser of `CONFIG.toml [--section.key VALUE ...]`."""
+    parser = Parser(command, description)
+    parser.add_argument(
+        "config", type=path, metavar="CONFIG.toml", help="the settings that differ from the defaults below"
+    )
+    groups = {name: parser.add_argument_group(name, meaning) for name, meaning in sections().items()}
+    for setting in settings():
+        _add_setting(groups.get(setting.key.rpartition(".")[0], parser), setting, f" (default: {setting.default})")
+    return parser
+
+
+def add_section(
+    parser: Parser, section: type[Section], prefix: str, meaning: str, short: Iterable[str] = (), default: bool = False
+) -> None:
+    """Adds a flag `--PREFIX.KEY` for every setting of a section, and `--KEY` for those in `short`; see `section_of`.
+
+    An empty prefix adds `--KEY` for all. `default`: the help states the defaults.
+    """
+    group = parser.add_argument_group(prefix.rstrip(".") or section.__name__.lower(), meaning)
+    for setting in settings_of(section, prefix):
+        name = setting.key.removeprefix(prefix)
+        flags = [f"--{name.replace('_', '-')}"] if name in short else []
+        _add_setting(group, setting, f" (default: {setting.default})" if default else "", flags)
+
+
+def _add_setting(
+    group: "argparse._ActionsContainer", setting: Setting, default: str, short: Sequence[str] = ()
+) -> None:
+    group.add_argument(
+        *dict.fromkeys([*short, f"--{setting.key.replace('_', '-')}", f"--{setting.key}"]),
+        dest=setting.key,
+        default=argparse.SUPPRESS,
+        nargs="*" if setting.takes_several else None,
+        metavar=setting.key.rpartition(".")[2].upper(),
+        help=f"{setting.meaning}{default}".replace("%", "%%"),
+    )
+
+
+def section_of(arguments: argparse.Namespace, section: type[Section], prefix: str) -> dict[str, str]:
+    """Returns the settings that the flags of `add_section` give, by their names in the section."""
+    given = vars(arguments)
+    return {name: given[f"{prefix}{name}"] for name in section.model_fields if f"{prefix}{name}" in given}
+
+
+def add_check(parser: Parser) -> None:
+    """Adds the flags of the check that compares the results with those of the other program."""
+    parser.add_argument(
+        "--check", type=path, metavar="FILE", help="lines to check with (default: some of the built-in corpus)"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep what was written even if the check finds a fault")
+
+
+def config_of(arguments: argparse.Namespace) -> Config:
+    """Loads the config that the arguments of a `config_parser` name, which may have others."""
+    from transformer.run.resume import load_config  # imported here, because its imports would slow down --help
+
+    keys = {setting.key for setting in settings()}
+    return load_config(arguments.config, {key: value for key, value in vars(arguments).items() if key in keys})

@@ -1,0 +1,184 @@
+"""Input streams: the lines of files, pipes and terminals."""
+
+import io
+import json
+import os
+import re
+import select
+import stat
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from transformer.data.checks.damage import damaged
+from transformer.data.lines import BLOCK, decode_line, open_bytes, read_lines, without_end
+from transformer.errors import DataError
+
+PATIENCE = 0.05  # seconds to wait for the next line of a pipe or a terminal, before the lines so far are translated
+
+_CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")
+_ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # json does not escape these
+
+
+def read_text(path: str) -> list[str]:
+    """Reads the lines of a file (`-`: of stdin) as text. Raises DataError."""
+    with open_input(path) as stream:
+        return [decode_line(raw) for raw in read_lines(stream)]
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[BinaryIO]:
+    """Opens a file, or stdin for `-`; a closed stdin is empty. Raises DataError."""
+    if path == "-":
+        if sys.stdin is None:
+            yield io.BytesIO()
+            return
+        with suppress(OSError):  # a stream in memory
+            os.set_blocking(sys.stdin.fileno(), True)  # otherwise a pause of the writer looks like the end
+        yield sys.stdin.buffer
+    else:
+        if path.endswith(".gz") and os.path.isfile(path) and not os.path.getsize(path):
+            raise DataError(f"{path}: is empty, which a compressed file never is; compress it again")
+        with open_bytes(path) as stream:
+            yield stream
+
+
+def json_line(fields: dict[str, Any]) -> str:
+    """Returns an object as a line of JSON, in readable characters except for those that some programs take for a line
+    break."""
+    return json.dumps(fields, ensure_ascii=False).translate(_ESCAPED_BREAKS) + "\n"
+
+
+@dataclass
+class Input:
+    """The lines of a stream as text. Counts their faults."""
+
+    stream: BinaryIO
+    max_line_bytes: int = 1 << 20
+    """a line with more bytes is None, or a DataError with `fail_on_long`"""
+    fail_on_long: bool = False
+    patience: float = PATIENCE
+    fail_on_bad_utf8: bool = False
+    """a line that is not UTF-8 is a DataError; otherwise invalid bytes become U+FFFD"""
+    count: int = 0
+    """lines read"""
+    not_utf8: int = 0
+    with_controls: int = 0
+
+    def __post_init__(self) -> None:
+        self._arriving = _ArrivingStream(self.stream) if _is_pipe_or_terminal(self.stream) else None
+
+    def lines(self) -> Iterator[str | None]:
+        """Yields each line; None for a line that is too long to be read. Raises DataError."""
+        stream = cast(BinaryIO, self._arriving) or self.stream
+        return map(self._text, read_bounded_lines(stream, self.max_line_bytes))
+
+    def is_ready(self) -> bool:
+        """Whether the next line, or the end, has arrived; waits for a moment."""
+        return self._arriving is None or self._arriving.has_line(self.max_line_bytes + 2, self.patience)  # CR and LF
+
+    def _text(self, raw: bytes | None) -> str | None:
+        self.count += 1
+        if raw is None:
+            if self.fail_on_long:
+                raise self._error(
+                    f"more than {self.max_line_bytes} bytes (--max-line-bytes); shorten it, or raise the limit"
+                )
+            return None
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as problem:
+            if self.fail_on_bad_utf8:
+                place = f"byte {problem.start + 1} of the line, 0x{raw[problem.start]:02x},"
+                raise self._error(f"{place} is not UTF-8; fix it, or use --on-bad-utf8 replace") from None
+            self.not_utf8 += 1
+            text = decode_line(raw)
+        self.with_controls += has_controls(text)
+        return text
+
+    def _error(self, fault: str) -> DataError:
+        return DataError(f"{getattr(self.stream, 'name', 'input')}: line {self.count}: {fault}")
+
+    def faults(self) -> Iterator[str]:
+        """Yields a message about each kind of fault that the lines so far had."""
+        if self.with_controls:
+            yield f"{number_of_lines(self.with_controls)} contained control characters, which became spaces"
+        if self.not_utf8:
+            were = "was" if self.not_utf8 == 1 else "were"
+            yield f"{number_of_lines(self.not_utf8)} {were} not valid UTF-8: invalid bytes became U+FFFD"
+
+
+def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
+    """Like `read_lines`, but yields None for a line of more than `max_bytes`, which is never completely in memory."""
+    try:
+        while raw := stream.readline(max_bytes + 2):  # CR and LF
+            is_cut = len(raw) == max_bytes + 2 and not raw.endswith(b"\n")
+            line = without_end(raw)
+            yield None if is_cut or len(line) > max_bytes else line
+            while is_cut and (raw := stream.readline(BLOCK)):
+                is_cut = not raw.endswith(b"\n")
+            if not raw.endswith(b"\n"):
+                return  # without this, a terminal whose user has ended the input asks for more
+    except (OSError, EOFError, zlib.error) as problem:
+        raise damaged(stream, problem) from None
+
+
+def has_controls(text: str) -> bool:
+    """Whether the text has control characters other than tabs, which are common in real texts."""
+    return not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
+
+
+def number_of_lines(count: int) -> str:
+    return f"{count} line" if count == 1 else f"{count} lines"
+
+
+def _is_pipe_or_terminal(stream: BinaryIO) -> bool:
+    try:
+        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:  # a stream in memory
+        return False
+
+
+class _ArrivingStream:
+    """A pipe or a terminal that can be asked whether a line has arrived."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.name = getattr(stream, "name", "input")
+        self._stream = cast(io.BufferedReader, stream)
+        self._buffer, self._searched, self._ended = bytearray(), 0, False
+
+    def readline(self, max_bytes: int) -> bytes:
+        """Like `readline` of a stream."""
+        while not self._has_line(max_bytes):
+            self._read()
+        end = self._buffer.find(b"\n", self._searched, max_bytes) + 1 or min(max_bytes, len(self._buffer))
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        self._searched = 0
+        return line
+
+    def has_line(self, max_bytes: int, seconds: float) -> bool:
+        """Whether `readline` returns immediately, after waiting for at most so many seconds."""
+        until = time.monotonic() + seconds
+        while not self._has_line(max_bytes):
+            if not select.select([self._stream], [], [], max(0, until - time.monotonic()))[0]:
+                return False
+            try:
+                self._read()
+            except (OSError, EOFError, zlib.error):  # damaged, which `readline` reports
+                return True
+        return True
+
+    def _has_line(self, max_bytes: int) -> bool:
+        if self._buffer.find(b"\n", self._searched) < 0:
+            self._searched = len(self._buffer)
+        return self._ended or self._searched < len(self._buffer) or len(self._buffer) >= max_bytes
+
+    def _read(self) -> None:
+        block = self._stream.read1(1 << 16)
+        self._buffer += block
+        self._ended = not block

@@ -1,0 +1,58 @@
+"""The model that a command writes: into a new place, complete or absent."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from transformer.errors import UsageError
+
+
+def check_output(path: str) -> Path:
+    """Returns the path with links resolved.
+
+    Raises UsageError if it is not empty, if PATH.new or PATH.old exist, or if it is inside a model or checkpoint.
+    """
+    place = Path(os.path.realpath(path))
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise UsageError(f"{path}: exists, and is not an empty directory; choose another, or remove it")
+    for other in (place.with_name(place.name + suffix) for suffix in (".new", ".old")):
+        if os.path.lexists(other):  # `save_model` would take it for its own leftover
+            raise UsageError(f"{path}: {other} is in the way; choose another place, or remove that")
+    for parent in place.parents:
+        if (parent / "manifest.json").exists():
+            raise UsageError(f"{path}: is inside {parent}, a model or a checkpoint; choose another place")
+    return place
+
+
+class Rejected(UsageError):
+    """The model that was written did not pass its check."""
+
+
+@contextmanager
+def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
+    """Restores `place` as it was, absent or an empty directory, if the work inside fails.
+
+    With `keep`, a model that was Rejected is kept. The message of Rejected says what became of it.
+    """
+    existed, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
+    try:
+        yield
+    except Rejected as problem:
+        if keep:
+            raise Rejected(f"{problem}; it is kept in {place}") from None
+        _restore(place, missing, existed=existed)
+        raise Rejected(f"{problem}; nothing is left in {place} (--keep leaves it there)") from None
+    except BaseException:
+        _restore(place, missing, existed=existed)
+        raise
+
+
+def _restore(place: Path, missing: Sequence[Path], *, existed: bool) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    if existed:
+        place.mkdir()
+    for parent in missing:
+        with suppress(OSError):  # absent, or other files have been put there meanwhile
+            parent.rmdir()

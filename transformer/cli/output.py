@@ -1,0 +1,197 @@
+"""Output streams: complete lines, in files that are complete or absent."""
+
+import errno
+import os
+import select
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from transformer.errors import ResourceError, UsageError, reporting_full_disk
+from transformer.files.atomic import UNFINISHED
+from transformer.run.signals import STOP_SIGNALS, StopRequest, handling
+
+
+class Stopped(SystemExit):
+    """A signal has stopped the work; everything that was written before it is complete lines."""
+
+
+class Output:
+    """A stream of complete lines: a signal that arrives while they are written stops the process after them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._stop = StopRequest(lambda number: Stopped(128 + number), interruptible=True)
+
+    def write(self, lines: bytes) -> None:
+        """Writes all lines, however many bytes the stream takes at a time. Raises Stopped after them if asked to."""
+        with self._stop.interruptible(False):
+            rest = memoryview(lines)
+            while rest:
+                try:
+                    count = self._stream.write(rest)
+                except BlockingIOError as full:
+                    count = full.characters_written
+                    self._wait()
+                else:
+                    if count is None:  # a raw stream that is full
+                        self._wait()
+                rest = rest[count or 0 :]
+        self.raise_if_stopped()
+
+    def flush(self) -> None:
+        with self._stop.interruptible(False):
+            while True:
+                try:
+                    self._stream.flush()
+                    break
+                except BlockingIOError:
+                    self._wait()
+        self.raise_if_stopped()
+
+    def raise_if_stopped(self) -> None:
+        """Raises Stopped if a signal arrived while it could not be raised."""
+        self._stop.raise_if_requested()
+
+    def _wait(self) -> None:
+        """Waits for space in a pipe or a terminal that does not block."""
+        select.select([], [self._stream.fileno()], [])
+
+    @contextmanager
+    def handling_signals(self) -> Iterator["Output"]:
+        """SIGTERM and Ctrl-C stop the work inside between two writes, with the exit codes 143 and 130."""
+        with handling(self._stop, [each for each in STOP_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]):
+            yield self
+
+
+@contextmanager
+def open_output(path: str) -> Iterator[Output]:
+    """Opens a file, or stdout for `-`. A file gets its name when it is complete; a failure changes nothing."""
+    if path == "-":
+        if sys.stdout is None:
+            raise ResourceError("stdout is closed; open it, or name a file for the output")
+        _exit_with_reader()
+        with Output(sys.stdout.buffer).handling_signals() as output:
+            try:
+                yield output
+            finally:
+                output.flush()
+        return
+    if Path(path).is_dir():
+        raise UsageError(f"{path}: is a directory; name a file for the output")
+    if Path(path).exists() and not Path(path).is_file():  # /dev/null or a named pipe, which must not be replaced
+        with _reporting_failure(path):
+            descriptor = os.open(path, os.O_WRONLY)
+        with open(descriptor, "wb") as stream, Output(stream).handling_signals() as output:
+            yield output
+        return
+    place = Path(os.path.realpath(path))  # a link remains one
+    unfinished = unfinished_path(path)
+    with _reporting_failure(path):
+        descriptor = _open_locked(unfinished, path)
+        if place.exists():
+            os.chmod(unfinished, stat.S_IMODE(place.stat().st_mode))
+    with reporting_full_disk(path), open(descriptor, "wb") as stream:
+        try:
+            with Output(stream).handling_signals() as output:
+                yield output
+                output.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        _rename(unfinished, place)
+
+
+def unfinished_path(path: str) -> Path:
+    """Returns the name of an output until it is complete."""
+    return Path(os.path.realpath(path) + UNFINISHED)
+
+
+@contextmanager
+def _reporting_failure(path: str) -> Iterator[None]:
+    """Raises ResourceError if the output cannot be opened, with the reason that the system gave."""
+    try:
+        yield
+    except OSError as problem:
+        raise ResourceError(f"{path}: cannot be written: {problem.strerror}; name another file") from None
+
+
+def _open_locked(unfinished: Path, path: str) -> int:
+    """The descriptor of an empty file that no other command writes to. Raises UsageError if another command does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where an open file cannot be replaced anyway
+        return os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    while True:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):  # another command has finished since the file was opened
+                if os.path.samestat(os.fstat(descriptor), os.stat(unfinished)):
+                    os.ftruncate(descriptor, 0)
+                    return descriptor
+        except OSError as problem:
+            os.close(descriptor)
+            if problem.errno != errno.EWOULDBLOCK:
+                raise
+            raise UsageError(
+                f"{path}: another command is writing it; wait until it ends, or name another file for the output"
+            ) from None
+        os.close(descriptor)
+
+
+def _rename(unfinished: Path, place: Path) -> None:
+    """Gives a complete file its name. If that fails, the file is kept."""
+    try:
+        os.replace(unfinished, place)
+    except OSError as problem:
+        kept = f"; the complete output is in {unfinished}" if unfinished.exists() else ""
+        raise ResourceError(f"{place}: cannot be replaced: {problem.strerror}{kept}") from None
+
+
+def _exit_with_reader() -> None:
+    """Ends the process as soon as the reader of its pipe ends, and not only after the current window is translated.
+
+    `translate | head -1` would otherwise translate up to 2,048 lines for nobody.
+    """
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # a stream in memory
+        return
+    if not (hasattr(select, "poll") and stat.S_ISFIFO(os.fstat(descriptor).st_mode)):
+        return
+    poll = select.poll()
+    poll.register(descriptor, 0)  # for errors only
+
+    def wait() -> None:
+        poll.poll()
+        os._exit(141)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def refuse_overwriting(output: str, *inputs: str, model: str | None = None) -> None:
+    """Raises UsageError if the output would replace an input, or a file of the model."""
+    outputs = [sys.stdout] if output == "-" else [output, unfinished_path(output)]
+    named = {"-": "stdout"}.get(output, output)
+    for path in inputs:
+        if any(_same_file(sys.stdin if path == "-" else path, place) for place in outputs):
+            raise UsageError(f"{named}: is both the output and an input; name another file for the output")
+    if model is not None and output != "-":
+        folder = unfinished_path(output).parent  # a run directory may have other files, but not its folders
+        if folder.is_relative_to(os.path.realpath(model)) and (folder / "manifest.json").exists():
+            raise UsageError(f"{output}: is among the files of the model; name a file elsewhere for the output")
+
+
+def _same_file(one: Any, other: Any) -> bool:
+    try:
+        stats = [os.stat(x.fileno() if hasattr(x, "fileno") else x) for x in (one, other)]
+    except (OSError, TypeError):  # absent, in memory, or closed
+        return False
+    return stat.S_ISREG(stats[0].st_mode) and os.path.samestat(*stats)

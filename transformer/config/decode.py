@@ -1,0 +1,40 @@
+"""[decode]: the search for a translation."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from transformer.config.section import CHANGES_RESULT, Section
+
+
+class Decode(Section):
+    """How translate searches by default; validation is greedy."""
+
+    beam_size: Annotated[int, Field(ge=1, le=1024), CHANGES_RESULT] = 5
+    """K: hypotheses kept open; 1: greedy"""
+    length_penalty: Annotated[float, Field(ge=0, le=10), CHANGES_RESULT] = 1.0
+    """alpha in score = log-probability / length^alpha (EOS counted)"""
+    stop: Annotated[Literal["full", "unlikely", "certain"], CHANGES_RESULT] = "full"
+    """a sentence is finished when K hypotheses are finished (full), and the best open one has a lower score now
+    (unlikely to win), or cannot reach a higher one (certain to lose)"""
+    min_length: Annotated[int, Field(ge=0, le=1 << 10), CHANGES_RESULT] = 1
+    """fewest tokens of a translation, EOS not counted"""
+    max_ratio: Annotated[float, Field(gt=0, le=1 << 10), CHANGES_RESULT] = 2.0
+    """a translation has at most max_ratio x source tokens + max_extra tokens"""
+    max_extra: Annotated[int, Field(ge=0, le=1 << 16), CHANGES_RESULT] = 20
+    """see max_ratio"""
+    batch_tokens: Annotated[int, Field(ge=1, le=1 << 24), CHANGES_RESULT] = 2048
+    """source positions decoded at a time, padding included"""
+
+
+class Sampling(Section):
+    """How translate --sample draws translations. Not part of a config: a model has no default for it."""
+
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    """divides the logits: below 1 the draws are closer to greedy"""
+    top_k: Annotated[int, Field(ge=0, le=1 << 31)] = 0
+    """draw only from the k most probable tokens (Fan et al. 2018); 0: from all"""
+    top_p: Annotated[float, Field(ge=1e-9, le=1)] = 1.0
+    """draw only from the fewest tokens that hold this probability (Holtzman et al. 2020)"""
+    seed: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] = 1
+    """determines each draw, together with the number of the line"""

@@ -1,0 +1,153 @@
+"""Reads a config from a TOML file and dotted flags, . Errors are one line: file, key, value, remedy."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from transformer.config import Config
+from transformer.config.section import Effect, Section
+from transformer.errors import UsageError
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+class Setting(NamedTuple):
+    """A setting, as it is listed by `--help` and compared when a run is resumed."""
+
+    key: str
+    """dotted: `train.steps`"""
+    meaning: str
+    default: str
+    """in TOML"""
+    takes_several: bool
+    """whether the value is a list"""
+    effect: Effect | None
+    """None: the setting is not part of a config"""
+
+
+def settings() -> list[Setting]:
+    """Returns every setting of a config, section by section."""
+    found = []
+    for name, field in Config.model_fields.items():
+        if isinstance(field.default, Section):
+            found += settings_of(type(field.default), f"{name}.")
+        else:
+            found.append(_setting(name, field))
+    return found
+
+
+def settings_of(section: type[Section], prefix: str = "") -> list[Setting]:
+    """Returns the settings of one section; their keys start with the prefix."""
+    return [_setting(f"{prefix}{name}", field) for name, field in section.model_fields.items()]
+
+
+def _setting(key: str, field: FieldInfo) -> Setting:
+    return Setting(
+        key=key,
+        meaning=" ".join((field.description or "").split()),
+        default=json.dumps(field.default),
+        takes_several=get_origin(field.annotation) is tuple,
+        effect=next((each for each in field.metadata if isinstance(each, Effect)), None),
+    )
+
+
+def sections() -> dict[str, str]:
+    """Returns the sections of a config, each with its docstring."""
+    defaults = {name: field.default for name, field in Config.model_fields.items()}
+    return {name: (type(default).__doc__ or "") for name, default in defaults.items() if isinstance(default, Section)}
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Loads the config in the TOML file at `path`; `overrides` are values by dotted keys. Raises UsageError."""
+    return resolve(read(path, overrides), path)
+
+
+def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Reads the values that the TOML file and the dotted keys give, by section, without defaults or checks.
+
+    Raises UsageError for a file that is not valid TOML.
+    """
+    shown = _printable(path)
+    values = _parse(path, shown)
+    for key, value in (overrides or {}).items():
+        *section, name = key.split(".")
+        place = values
+        for part in section:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{shown}: {part} = {place!r}: is a section; write [{part}]")
+        place[name] = value
+    return values
+
+
+def resolve(values: Mapping[str, Any], path: str | Path) -> Config:
+    """Adds the defaults to the values that were read from `path`, and checks them. Raises UsageError."""
+    shown = _printable(path)
+    try:
+        _refuse_lax_values(values)
+        return Config.model_validate(values)
+    except ValidationError as problem:
+        raise UsageError(f"{shown}: {_explain(problem)}") from None
+    except TypeError as problem:
+        raise UsageError(f"{shown}: {problem}") from None
+
+
+def with_overrides(section: AnySection, overrides: Mapping[str, Any], name: str = "") -> AnySection:
+    """Returns the section with the values that are not None in their place.
+
+    Raises UsageError for an invalid value; `name` is that of the section in the message.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    fields: dict[str, FieldInfo] = section.__class__.model_fields
+    for key, value in given.items():
+        if isinstance(value, bool) and key in fields and fields[key].annotation is not bool:
+            raise UsageError(f"{name}.{key} = {value}: must not be True or False".removeprefix("."))
+    try:
+        return section.model_validate(section.model_dump() | given)
+    except ValidationError as problem:
+        raise UsageError(f"{name}.{_explain(problem)}".removeprefix(".")) from None
+
+
+def _explain(problem: ValidationError) -> str:
+    from transformer.config.messages import explain
+
+    return explain(problem.errors()[0])
+
+
+def _printable(path: str | Path) -> str:
+    """The name of the file on one line, whatever characters it has."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def _parse(path: str | Path, shown: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UsageError(f"{shown}: no such config file") from None
+    except OSError as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {problem}") from None
+    except RecursionError:
+        raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
+    except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
+        raise UsageError(f"{shown}: not valid TOML: {problem}") from None
+
+
+def _refuse_lax_values(values: Mapping[str, Any]) -> None:
+    """Raises TypeError for what pydantic accepts: true for 1, integers beyond TOML's, NUL in a file name."""
+    for setting in settings():
+        section, _, name = setting.key.rpartition(".")
+        place = values.get(section) if section else values
+        value = place.get(name) if isinstance(place, Mapping) else None
+        if isinstance(value, bool) and setting.default not in ("true", "false"):
+            raise TypeError(f"{setting.key} = {json.dumps(value)}: not a boolean; as {setting.default}")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise TypeError(f"{setting.key}: an integer of more than 64 bits; use a smaller one")
+        if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
+            raise TypeError(f"{setting.key} = {value!r}: contains a NUL character; remove it")

@@ -1,0 +1,18 @@
+"""[mesh]: the devices."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from transformer.config.section import HARMLESS, Count, Section
+
+
+class Mesh(Section):
+    """The devices as a grid: batch x parameters split by rows x parameters split by heads and columns."""
+
+    data: Annotated[int, Field(ge=-1), HARMLESS] = -1
+    """devices over which a batch is split; -1: all that the other axes leave"""
+    fsdp: Annotated[Count, HARMLESS] = 1
+    """devices over which a batch, the parameters and the state of the optimizer are split"""
+    tensor: Annotated[Count, HARMLESS] = 1
+    """devices over which heads, hidden units and the vocabulary are split"""

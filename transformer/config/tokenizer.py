@@ -1,0 +1,28 @@
+"""[tokenizer]: the subword vocabulary."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from transformer.config.section import BY_CONTENT, FIXED, Count, Section, UserPath
+
+
+class Tokenizer(Section):
+    """SentencePiece: trained on the corpus, or read from files."""
+
+    models: Annotated[tuple[UserPath, ...], BY_CONTENT] = ()
+    """SentencePiece models to use: one for both sides, or source and target; none: train on the corpus"""
+    kind: Annotated[Literal["unigram", "bpe"], FIXED] = "unigram"
+    """the subword algorithm"""
+    vocab_size: Annotated[int, Field(ge=16, le=1 << 20), FIXED] = 16000
+    """pieces per model, the four control and unknown symbols included"""
+    shared: Annotated[bool, FIXED] = True
+    """one model for both sides, or one per side"""
+    byte_fallback: Annotated[bool, FIXED] = True
+    """spell what has no piece as bytes, so that nothing is unknown (takes 256 pieces)"""
+    character_coverage: Annotated[float, Field(ge=0.98, le=1), FIXED] = 0.9995
+    """fraction of the characters of the corpus that get a piece of their own"""
+    normalization: Annotated[Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"], FIXED] = "nmt_nfkc"
+    """SentencePiece's normalization of text (cf: case folded)"""
+    train_lines: Annotated[Count, FIXED] = 2_000_000
+    """lines per side that the training of the tokenizer reads at most, spread evenly over the corpus"""

@@ -1,0 +1,70 @@
+"""[train]: the optimization, and how often the run validates and saves."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from transformer.config.section import (
+    BY_CONTENT,
+    CHANGES_RESULT,
+    FIXED,
+    HARMLESS,
+    Count,
+    NonNegative,
+    Rate,
+    Section,
+    Updates,
+    UserPath,
+)
+
+ALL, MEAN = "all", "mean"  # the rules of Train.best_corpus for several validation corpora
+
+
+class Train(Section):
+    """How the model is trained."""
+
+    init_from: Annotated[UserPath, BY_CONTENT] = ""
+    """model or run directory that gives the initial weights, the tokenizer and what a config leaves out; "": none"""
+    steps: Annotated[Updates, Field(ge=1), CHANGES_RESULT] = 100_000
+    """optimizer updates"""
+    batch_tokens: Annotated[Count, CHANGES_RESULT] = 25_000
+    """target positions of one update, padding included, over all devices"""
+    accumulate: Annotated[Count, CHANGES_RESULT] = 1
+    """parts into which an update is split, computed one after another: less memory, same result"""
+    learning_rate: Annotated[float, Field(gt=0), CHANGES_RESULT] = 1e-3
+    """peak of the learning rate"""
+    schedule: Annotated[Literal["inverse_sqrt", "cosine", "constant"], CHANGES_RESULT] = "inverse_sqrt"
+    """shape of the learning rate after the warm-up"""
+    warmup_steps: Annotated[Updates, CHANGES_RESULT] = 4000
+    """updates in which the learning rate grows linearly to its peak"""
+    cooldown_steps: Annotated[Updates, CHANGES_RESULT] = 0
+    """last updates, in which the learning rate also falls linearly to zero"""
+    adam_b1: Annotated[Rate, CHANGES_RESULT] = 0.9
+    """decay of Adam's mean of gradients"""
+    adam_b2: Annotated[Rate, CHANGES_RESULT] = 0.98
+    """decay of Adam's mean of squared gradients"""
+    adam_epsilon: Annotated[float, Field(gt=0), CHANGES_RESULT] = 1e-9
+    """added to the denominator in Adam"""
+    weight_decay: Annotated[float, Field(ge=0), CHANGES_RESULT] = 0.0
+    """decoupled weight decay (AdamW), on matrices only"""
+    clip_norm: Annotated[float, Field(ge=0), CHANGES_RESULT] = 1.0
+    """largest global norm of a gradient; larger ones are scaled down; 0: no clipping"""
+    label_smoothing: Annotated[Rate, CHANGES_RESULT] = 0.1
+    """probability that the target distribution spreads evenly over the vocabulary"""
+    ema_decay: Annotated[Rate, FIXED] = 0.999
+    """decay of the moving average of the weights, which validation and the saved model use; 0: the current weights"""
+    log_every: Annotated[Count, HARMLESS] = 50
+    """updates between lines of the log"""
+    eval_every: Annotated[Count, CHANGES_RESULT] = 1000
+    """updates between validations"""
+    save_every: Annotated[Count, HARMLESS] = 1000
+    """updates between checkpoints"""
+    keep: Annotated[Count, HARMLESS] = 2
+    """newest checkpoints that are kept, besides the best one"""
+    best_metric: Annotated[Literal["bleu", "chrf", "nll"], CHANGES_RESULT] = "bleu"
+    """metric that decides which model is the best"""
+    best_corpus: Annotated[UserPath, CHANGES_RESULT] = ALL
+    """which corpus of data.valid decides which model is the best: "all" (their sentences together), "mean" (the mean of
+    their scores), or one of them, written as in data.valid"""
+    patience: Annotated[NonNegative, CHANGES_RESULT] = 0
+    """validations in a row without a better model after which training ends; 0: never"""

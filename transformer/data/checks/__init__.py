@@ -1,0 +1,1 @@
+"""Checks of a corpus: what is left out, and whether its sides are aligned."""

@@ -1,0 +1,207 @@
+"""Finds lines of a corpus whose sides are shifted against each other: a line is missing on one side.
+
+The number of lines may still be equal, if a line is missing on the other side later. A line and its translation, in any
+languages, have similar properties: their length relative to the other lines of their side, the numbers in them, and
+their last character. So each pair of lines gets the log of a likelihood ratio: is this a translation, or any line of
+the other side?
+
+Shifts are then tested by betting (Shafer 2021, "Testing by betting"). For each shift, a gambler bets the fraction STAKE
+of its capital on every line, at even odds, that the shifted partner agrees better than the present one. If the present
+pairs agree at least as well, the bet is fair at best, and by Ville's inequality a capital of 1 grows to C with
+probability at most 1/C. A gambler starts at each block of lines with each shift; with C = gamblers / FALSE_ALARMS, the
+probability of a false alarm in a corpus is below FALSE_ALARMS, whatever its lines are, if neighbouring lines are
+independent. (In documents they are not; there, the present pairs must agree at all.) LENGTHS_CORRELATE, KEPT and STAKE
+describe a typical translation: if they are wrong, the bet wins more slowly.
+"""
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+
+FARTHEST = 5  # largest shift, in lines
+SHIFTS = tuple(by for by in range(-FARTHEST, FARTHEST + 1) if by)
+FALSE_ALARMS = 0.001  # probability of a false alarm in a corpus
+STAKE = 0.75
+BLOCK = 20  # lines: the precision with which a place is reported
+LINES_AT_A_TIME = 10_000
+LENGTHS_CORRELATE = 0.7  # correlation of the logs of the lengths of translations
+KEPT = 0.8  # fraction of the translations that keep the numbers, or the kind of last character
+VALUES = 4096  # distinct codes for the numbers in a line
+
+_NUMBER = re.compile(r"\d+")
+_ENDS = (".。।…．", "?？؟;", "!！", ":：", ",،、;；", "\"'”“’»«)]）」』")
+_END = {mark: kind for kind, marks in enumerate(_ENDS, 1) for mark in marks}
+
+
+class Shift(NamedTuple):
+    """Lines `first` to `last`, from 1, where source line i matches target line i + `by`.
+
+    `agreement` is the mean probability that the present pairs are translations, if half of all pairs were: about 0.7
+    for translations, and 0.4 for other pairs. `shifted` is that of the shifted pairs.
+    """
+
+    first: int
+    last: int
+    by: int
+    agreement: float
+    shifted: float
+
+    def __str__(self) -> str:
+        return (
+            f"lines {self.first:,}-{self.last:,} look shifted by {self.by:+d}"
+            f" (agreement {self.agreement:.2f}, {self.shifted:.2f} when shifted)"
+        )
+
+
+def find_shifts(pairs: Iterable[tuple[str, str]]) -> list[Shift]:
+    """Returns the parts of a corpus in which pairs shifted by up to FARTHEST lines agree better, in order."""
+    gamblers = [_Gambler(by) for by in SHIFTS]
+    known, lines = _Known(), 0
+    for window in _windows(pairs, known):
+        standing = _log_likelihoods(window, 0, known)
+        for gambler in gamblers:
+            shifted = _log_likelihoods(window, gambler.by, known)
+            gambler.bet(standing, np.where(np.isnan(shifted), standing, shifted), lines)
+        lines += len(standing)
+    wins = [win for gambler in gamblers for win in gambler.wins() if win.evidence >= _needed(lines)]
+    return sorted(win.shift for win in _strongest(wins))
+
+
+# Properties of a line
+
+
+def _windows(pairs: Iterable[tuple[str, str]], known: "_Known") -> Iterator[np.ndarray]:
+    """Features of complete blocks of lines, with FARTHEST more before and after: [lines, 2 sides, 3], NaN outside."""
+    outside = np.full((FARTHEST, 2, 3), np.nan)
+    features = ([_features(source), _features(target)] for source, target in pairs)
+    held = outside
+    while chunk := list(islice(features, LINES_AT_A_TIME)):
+        known.add(new := np.array(chunk, float))
+        held = np.concatenate([held, new])
+        ready = (len(held) - 2 * FARTHEST) // BLOCK * BLOCK
+        if ready > 0:
+            yield held[: ready + 2 * FARTHEST]
+            held = held[ready:]
+    if len(held) > FARTHEST:
+        yield np.concatenate([held, outside])
+
+
+def _features(text: str) -> tuple[float, int, int]:
+    """The log of the length, a code for the numbers, and a code for the last character."""
+    text = text.rstrip()
+    numbers = _NUMBER.findall(text)
+    code = 1 + zlib.crc32(" ".join(sorted(numbers)).encode()) % (VALUES - 1) if numbers else 0
+    return log(1 + len(text)), code, _END.get(text[-1:], 0)
+
+
+class _Known:
+    """Statistics of the lines read so far."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.sums, self.squares = np.zeros(2), np.zeros(2)  # of the logs of the lengths, of source and target
+        self.counts = np.zeros((2, VALUES))  # of each code, on the target side
+
+    def add(self, features: np.ndarray) -> None:
+        """`features` is [lines, 2 sides, 3]."""
+        lengths = features[:, :, 0]
+        self.lines += len(features)
+        self.sums += lengths.sum(0)
+        self.squares += (lengths**2).sum(0)
+        for counts, codes in zip(self.counts, features[:, 1, 1:].T.astype(int), strict=True):
+            counts += np.bincount(codes, minlength=VALUES)
+
+    def standardized(self, lengths: np.ndarray, side: int) -> np.ndarray:
+        """Returns the logs of lengths in standard deviations from the mean of the side, clipped to 3."""
+        mean = self.sums[side] / self.lines
+        deviation = max(self.squares[side] / self.lines - mean**2, 1e-6) ** 0.5
+        return np.clip((lengths - mean) / deviation, -3, 3)
+
+
+def _log_likelihoods(window: np.ndarray, by: int, known: _Known) -> np.ndarray:
+    """For each shifted pair: log(probability as a translation / probability as two unrelated lines). [lines]"""
+    end = len(window) - FARTHEST
+    source, target = window[FARTHEST:end, 0], window[FARTHEST + by : end + by, 1]
+    r = LENGTHS_CORRELATE
+    x, y = known.standardized(source[:, 0], 0), known.standardized(target[:, 0], 1)
+    total = (r * x * y - r * r * (x * x + y * y) / 2) / (1 - r * r) - log(1 - r * r) / 2  # two normal distributions
+    for feature, counts in enumerate(known.counts, 1):
+        same = source[:, feature] == target[:, feature]
+        by_chance = counts[target[same, feature].astype(int)] / known.lines
+        total[~same] += log(1 - KEPT)
+        total[same] += np.log(KEPT / by_chance + 1 - KEPT)
+    return total
+
+
+# The bet
+
+
+class _Win(NamedTuple):
+    evidence: float  # log of the capital
+    shift: Shift
+
+
+class _Gambler:
+    """Bets on one shift, block by block. After large losses it keeps its best result, and starts again."""
+
+    def __init__(self, by: int) -> None:
+        self.by = by
+        self._won: list[_Win] = []
+        self._start(0)
+
+    def _start(self, line: int) -> None:
+        self._before = line
+        self._capital = self._standing = self._shifted = 0.0
+        self._best: _Win | None = None
+
+    def bet(self, standing: np.ndarray, shifted: np.ndarray, line: int) -> None:
+        """Bets on the lines after number `line`, from their log likelihood ratios."""
+        gains = np.log1p(STAKE * np.tanh((shifted - standing) / 2))
+        starts = np.arange(0, len(gains), BLOCK)
+        sums = [np.add.reduceat(values, starts).tolist() for values in (gains, _logistic(standing), _logistic(shifted))]
+        for start, gain, stands, shifts in zip(starts.tolist(), *sums, strict=True):
+            self._bet(gain, stands, shifts, line + min(start + BLOCK, len(gains)))
+
+    def _bet(self, gain: float, standing: float, shifted: float, last: int) -> None:
+        self._capital += gain
+        self._standing += standing
+        self._shifted += shifted
+        most = self._best.evidence if self._best else 0.0
+        if self._capital > most:
+            lines = last - self._before
+            place = Shift(self._before + 1, last, self.by, self._standing / lines, self._shifted / lines)
+            self._best = _Win(self._capital, place)
+        elif self._capital <= max(most - _needed(last), 0):
+            self._stop(last)
+
+    def _stop(self, line: int) -> None:
+        if self._best and self._best.evidence >= _needed(line):
+            self._won.append(self._best)
+        self._start(line)
+
+    def wins(self) -> list[_Win]:
+        return [*self._won, *([self._best] if self._best else [])]
+
+
+def _logistic(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+def _needed(lines: int) -> float:
+    """The log of the capital that shows a shift: one gambler starts at each block, for each shift."""
+    return log(max(lines / BLOCK, 1) * len(SHIFTS) / FALSE_ALARMS)
+
+
+def _strongest(wins: list[_Win]) -> list[_Win]:
+    """The wins whose middle is not inside a stronger one: lines shifted by 1 also match better when shifted by 2."""
+    kept: list[_Win] = []
+    for win in sorted(wins, reverse=True):
+        middle = (win.shift.first + win.shift.last) / 2
+        if not any(other.shift.first <= middle <= other.shift.last for other in kept):
+            kept.append(win)
+    return kept

@@ -1,0 +1,114 @@
+"""Leaves out the pairs of a corpus that cannot be used, and counts them by reason."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from transformer.data.corpus import Pair
+from transformer.errors import DataError
+
+LINES_SHOWN = 5  # per reason, in a summary
+MAX_TEXT_BYTES = 1_000_000
+
+# C0 and C1, without the white space among them: tab, and all characters that some program takes for a line break.
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
+
+
+@dataclass
+class CleaningReport:
+    """Counts the pairs that were read, and those that were left out, by reason."""
+
+    read: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    lines: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """the first lines per reason"""
+
+    @property
+    def kept(self) -> int:
+        return self.read - self.left_out.total()
+
+    def leave_out(self, reason: str, line: int | None = None) -> None:
+        self.left_out[reason] += 1
+        if line is not None and len(self.lines[reason]) < LINES_SHOWN:
+            self.lines[reason].append(line)
+
+    def summary(self) -> str:
+        """`kept 28,990 of 29,000 pairs; left out: 6 empty source (lines 3, 5, 8, 13, 21, ...), 4 ...`."""
+        kept = f"kept {self.kept:,} of {self.read:,} pairs"
+        reasons = [f"{count:,} {reason}{self._places(reason)}" for reason, count in self.left_out.most_common()]
+        return f"{kept}; left out: {', '.join(reasons)}" if reasons else kept
+
+    def _places(self, reason: str) -> str:
+        lines = [str(line) for line in self.lines.get(reason, ())]
+        more = ["..."] if len(lines) < self.left_out[reason] else []
+        return f" ({'line' if len(lines) == 1 and not more else 'lines'} {', '.join(lines + more)})" if lines else ""
+
+
+class CorpusSummary(NamedTuple):
+    """The result of cleaning a corpus, as a manifest stores it."""
+
+    name: str
+    read: int
+    kept: int
+    summary: str
+    warning: str = ""
+
+    def check(self, max_left_out: float, setting: str = "data.max_left_out") -> None:
+        """Raises DataError if no pair is kept, or more than the fraction `max_left_out` (the value of `setting`) is
+        left out."""
+        if not self.kept:
+            raise DataError(f"{self.name}: no pair of sentences can be used; {self.summary}{self._hint}")
+        left_out = (self.read - self.kept) / self.read
+        if left_out > max_left_out:
+            raise DataError(
+                f"{self.name}: {self.summary}; that is {left_out:.1%}, more than {setting} = {max_left_out:g}:"
+                f" fix the corpus, or raise the setting{self._hint}"
+            )
+
+    @property
+    def _hint(self) -> str:
+        """Advice for a corpus that seems to be in another encoding."""
+        if re.search(r"left out: [\d,]+ (with NUL|invalid UTF-8)", self.summary):
+            return " (is it in another encoding than UTF-8? iconv -f ENCODING -t UTF-8 converts it)"
+        return ""
+
+
+def clean(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[Pair]:
+    """Yields the pairs that can be used, without white space around their texts, and counts the others in the report.
+
+    A pair is left out if a side is not UTF-8, has NUL or another control character, is longer than MAX_TEXT_BYTES or
+    is empty.
+    """
+    return (pair for _, pair in clean_lines(pairs, report))
+
+
+def clean_lines(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[tuple[int, Pair]]:
+    """Like `clean`, with the number of each pair's line, from 1."""
+    for line, (source, target) in enumerate(pairs, report.read + 1):
+        report.read = line
+        pair = Pair(source.strip(), target.strip())
+        if reason := _fault(source) or _fault(target):
+            report.leave_out(reason, line)
+        elif not pair.source:
+            report.leave_out("empty source", line)
+        elif not pair.target:
+            report.leave_out("empty target", line)
+        else:
+            yield line, pair
+
+
+def _fault(text: str) -> str:
+    """The reason to leave out a text, or ""."""
+    if 4 * len(text) > MAX_TEXT_BYTES and len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
+        return f"longer than {MAX_TEXT_BYTES:,} bytes"
+    if text.isprintable():  # none of the characters below is printable, and most texts are
+        return ""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return "invalid UTF-8"
+    if "\0" in text:
+        return "with NUL"
+    return "with control characters" if _CONTROL.search(text) else ""

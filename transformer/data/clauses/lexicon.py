@@ -1,0 +1,240 @@
+"""The words of the built-in corpus, as tables; `clauses_forms.py` inflects them.
+
+English words have one German word here and never two, so that a sentence has exactly one translation. Words whose
+English is ambiguous were left out: "read" (present or past), "friend" (Freund or Freundin), "sheep" (one or many).
+"""
+
+from enum import Flag, IntEnum, auto
+from typing import Literal, NamedTuple
+
+Pair = tuple[str, str]  # English, German
+Tense = Literal["present", "past", "modal"]
+Gender = Literal["m", "f", "n", "p"]  # p: the plural, which has no gender in German
+
+
+class Case(IntEnum):
+    NOMINATIVE = 0
+    ACCUSATIVE = 1
+    DATIVE = 2
+
+
+class Person(IntEnum):
+    ME = 0
+    YOU = 1  # always "du"
+    ONE = 2  # he, she, it, and any noun in the singular
+    WE = 3
+    THEY = 4
+
+
+class Kind(Flag):
+    """The kind of thing that a noun names: verbs and adjectives list the kinds that make sense with them."""
+
+    PERSON = auto()
+    KIN = auto()  # always somebody's: "my brother"
+    ANIMAL = auto()
+    FOOD = auto()
+    TEXT = auto()
+    GOODS = auto()
+    DEVICE = auto()  # can be turned on
+    OPENING = auto()  # can be opened
+    FURNITURE = auto()
+    ROOM = auto()
+    PLACE = auto()
+    NOTHING = 0
+    PEOPLE = PERSON | KIN
+    BEINGS = PEOPLE | ANIMAL
+    WARES = FOOD | TEXT | GOODS | DEVICE | FURNITURE
+    THINGS = TEXT | GOODS | DEVICE | OPENING | FURNITURE
+    PLACES = ROOM | PLACE
+
+
+class Noun(NamedTuple):
+    english: str
+    english_plural: str
+    german: str
+    gender: Gender
+    german_plural: str
+    kind: Kind
+    weak: bool = False  # "den Jungen": the plural's form in every case but the nominative
+
+
+NOUNS = (
+    Noun("man", "men", "Mann", "m", "Männer", Kind.PERSON), Noun("woman", "women", "Frau", "f", "Frauen", Kind.PERSON),
+    Noun("child", "children", "Kind", "n", "Kinder", Kind.PERSON),
+    Noun("boy", "boys", "Junge", "m", "Jungen", Kind.PERSON, weak=True),
+    Noun("girl", "girls", "Mädchen", "n", "Mädchen", Kind.PERSON),
+    Noun("queen", "queens", "Königin", "f", "Königinnen", Kind.PERSON),
+    Noun("prince", "princes", "Prinz", "m", "Prinzen", Kind.PERSON, weak=True),
+    Noun("brother", "brothers", "Bruder", "m", "Brüder", Kind.KIN),
+    Noun("sister", "sisters", "Schwester", "f", "Schwestern", Kind.KIN),
+    Noun("uncle", "uncles", "Onkel", "m", "Onkel", Kind.KIN),
+    Noun("daughter", "daughters", "Tochter", "f", "Töchter", Kind.KIN),
+    Noun("dog", "dogs", "Hund", "m", "Hunde", Kind.ANIMAL), Noun("cat", "cats", "Katze", "f", "Katzen", Kind.ANIMAL),
+    Noun("horse", "horses", "Pferd", "n", "Pferde", Kind.ANIMAL),
+    Noun("bear", "bears", "Bär", "m", "Bären", Kind.ANIMAL, weak=True),
+    Noun("apple", "apples", "Apfel", "m", "Äpfel", Kind.FOOD), Noun("pear", "pears", "Birne", "f", "Birnen", Kind.FOOD),
+    Noun("egg", "eggs", "Ei", "n", "Eier", Kind.FOOD), Noun("cake", "cakes", "Kuchen", "m", "Kuchen", Kind.FOOD),
+    Noun("book", "books", "Buch", "n", "Bücher", Kind.TEXT),
+    Noun("letter", "letters", "Brief", "m", "Briefe", Kind.TEXT),
+    Noun("story", "stories", "Geschichte", "f", "Geschichten", Kind.TEXT),
+    Noun("coat", "coats", "Mantel", "m", "Mäntel", Kind.GOODS), Noun("cup", "cups", "Tasse", "f", "Tassen", Kind.GOODS),
+    Noun("shirt", "shirts", "Hemd", "n", "Hemden", Kind.GOODS),
+    Noun("computer", "computers", "Computer", "m", "Computer", Kind.DEVICE),
+    Noun("lamp", "lamps", "Lampe", "f", "Lampen", Kind.DEVICE),
+    Noun("radio", "radios", "Radio", "n", "Radios", Kind.DEVICE),
+    Noun("door", "doors", "Tür", "f", "Türen", Kind.OPENING),
+    Noun("window", "windows", "Fenster", "n", "Fenster", Kind.OPENING),
+    Noun("table", "tables", "Tisch", "m", "Tische", Kind.FURNITURE),
+    Noun("chair", "chairs", "Stuhl", "m", "Stühle", Kind.FURNITURE),
+    Noun("bench", "benches", "Bank", "f", "Bänke", Kind.FURNITURE),
+    Noun("bed", "beds", "Bett", "n", "Betten", Kind.FURNITURE),
+    Noun("kitchen", "kitchens", "Küche", "f", "Küchen", Kind.ROOM),
+    Noun("garden", "gardens", "Garten", "m", "Gärten", Kind.ROOM),
+    Noun("house", "houses", "Haus", "n", "Häuser", Kind.ROOM),
+    Noun("school", "schools", "Schule", "f", "Schulen", Kind.PLACE),
+    Noun("hotel", "hotels", "Hotel", "n", "Hotels", Kind.PLACE),
+    Noun("forest", "forests", "Wald", "m", "Wälder", Kind.PLACE),
+    Noun("city", "cities", "Stadt", "f", "Städte", Kind.PLACE),
+)  # fmt: skip
+COMPOUND_FIRSTS = (("kitchen", "Küchen"), ("garden", "Garten"), ("school", "Schul"), ("hotel", "Hotel"))
+COMPOUND_HEADS = ("door", "window", "table", "chair", "bench", "lamp")
+
+
+class Adjective(NamedTuple):
+    english: str
+    german: str
+    kinds: Kind
+
+
+ADJECTIVES = (
+    Adjective("old", "alt", Kind.BEINGS | Kind.THINGS | Kind.PLACES),
+    Adjective("young", "jung", Kind.BEINGS),
+    Adjective("tired", "müde", Kind.BEINGS),
+    Adjective("hungry", "hungrig", Kind.BEINGS),
+    Adjective("friendly", "freundlich", Kind.BEINGS),
+    Adjective("small", "klein", Kind.BEINGS | Kind.FOOD | Kind.THINGS | Kind.PLACES),
+    Adjective("big", "groß", Kind.ANIMAL | Kind.FOOD | Kind.THINGS | Kind.PLACES),
+    Adjective("new", "neu", Kind.THINGS | Kind.PLACES),
+    Adjective("beautiful", "schön", Kind.ANIMAL | Kind.THINGS | Kind.PLACES),
+    Adjective("expensive", "teuer", Kind.FOOD | Kind.THINGS),
+    Adjective("cheap", "billig", Kind.FOOD | Kind.THINGS),
+    Adjective("fresh", "frisch", Kind.FOOD),
+    Adjective("red", "rot", Kind.GOODS | Kind.DEVICE | Kind.OPENING | Kind.FURNITURE),
+    Adjective("green", "grün", Kind.GOODS | Kind.DEVICE | Kind.OPENING | Kind.FURNITURE),
+    Adjective("dark", "dunkel", Kind.PLACES),
+)
+
+
+class Determiner(NamedTuple):
+    english: str
+    german: str
+    declension: Literal["der", "ein", "none"]
+
+
+THE = Determiner("the", "der", "der")
+SINGULAR = (THE, THE, Determiner("this", "dies", "der"), Determiner("a", "ein", "ein"))
+PLURAL = (THE, THE, Determiner("these", "dies", "der"), Determiner("", "", "none"))
+POSSESSIVES = (
+    Determiner("my", "mein", "ein"), Determiner("your", "dein", "ein"), Determiner("his", "sein", "ein"),
+    Determiner("her", "ihr", "ein"), Determiner("our", "unser", "ein"), Determiner("their", "ihr", "ein"),
+)  # fmt: skip
+NO_SINGULAR, NO_PLURAL = Determiner("a", "kein", "ein"), Determiner("", "kein", "ein")  # "not a", "not any"
+
+
+class Pronoun(NamedTuple):
+    english: str
+    english_object: str
+    german: tuple[str, ...]  # by case
+    person: Person
+
+
+PRONOUNS = (
+    Pronoun("I", "me", ("ich", "mich", "mir"), Person.ME),
+    Pronoun("you", "you", ("du", "dich", "dir"), Person.YOU),
+    Pronoun("he", "him", ("er", "ihn", "ihm"), Person.ONE),
+    Pronoun("she", "her", ("sie", "sie", "ihr"), Person.ONE),
+    Pronoun("we", "us", ("wir", "uns", "uns"), Person.WE),
+    Pronoun("they", "them", ("sie", "sie", "ihnen"), Person.THEY),
+)
+
+
+class Verb(NamedTuple):
+    english: str
+    english_past: str
+    german: str
+    participle: str
+    objects: Kind = Kind.NOTHING
+    changed: str = ""  # the stem after du and er, where its vowel changes: "sieh"
+    particle: str = ""  # "turn ON"
+    prefix: str = ""  # "schaltet ... EIN"
+    auxiliary: Literal["haben", "sein"] = "haben"
+    subjects: Kind = Kind.PEOPLE
+    sociable: bool = False  # an activity with somebody or alone
+
+
+TRANSITIVE = (
+    Verb("see", "saw", "sehen", "gesehen", Kind.BEINGS | Kind.THINGS, changed="sieh", subjects=Kind.BEINGS),
+    Verb("find", "found", "finden", "gefunden", Kind.BEINGS | Kind.WARES, subjects=Kind.BEINGS),
+    Verb("buy", "bought", "kaufen", "gekauft", Kind.ANIMAL | Kind.WARES),
+    Verb("sell", "sold", "verkaufen", "verkauft", Kind.ANIMAL | Kind.WARES),
+    Verb("eat", "ate", "essen", "gegessen", Kind.FOOD, changed="iss", subjects=Kind.BEINGS),
+    Verb("write", "wrote", "schreiben", "geschrieben", Kind.TEXT),
+    Verb("understand", "understood", "verstehen", "verstanden", Kind.PEOPLE | Kind.TEXT),
+    Verb("wash", "washed", "waschen", "gewaschen", Kind.GOODS | Kind.ANIMAL, changed="wäsch"),
+    Verb("carry", "carried", "tragen", "getragen", Kind.GOODS | Kind.DEVICE | Kind.FURNITURE, changed="träg"),
+    Verb("visit", "visited", "besuchen", "besucht", Kind.PEOPLE),
+    Verb("open", "opened", "machen", "gemacht", Kind.OPENING, prefix="auf"),
+    Verb("close", "closed", "machen", "gemacht", Kind.OPENING, prefix="zu"),
+    Verb("turn", "turned", "schalten", "geschaltet", Kind.DEVICE, particle="on", prefix="ein"),
+    Verb("turn", "turned", "schalten", "geschaltet", Kind.DEVICE, particle="off", prefix="aus"),
+    Verb("call", "called", "rufen", "gerufen", Kind.PEOPLE, prefix="an"),
+    Verb("invite", "invited", "laden", "geladen", Kind.PEOPLE, changed="läd", prefix="ein"),
+    Verb("bring", "brought", "bringen", "gebracht", Kind.ANIMAL | Kind.WARES, particle="along", prefix="mit"),
+)
+WITH_DATIVE = (
+    Verb("help", "helped", "helfen", "geholfen", Kind.BEINGS, changed="hilf"),
+    Verb("thank", "thanked", "danken", "gedankt", Kind.PEOPLE),
+    Verb("follow", "followed", "folgen", "gefolgt", Kind.BEINGS, auxiliary="sein", subjects=Kind.BEINGS),
+)
+DITRANSITIVE = (
+    Verb("give", "gave", "geben", "gegeben", Kind.ANIMAL | Kind.WARES, changed="gib"),
+    Verb("show", "showed", "zeigen", "gezeigt", Kind.ANIMAL | Kind.WARES),
+    Verb("send", "sent", "schicken", "geschickt", Kind.WARES),
+)
+INTRANSITIVE = (
+    Verb("sleep", "slept", "schlafen", "geschlafen", changed="schläf", subjects=Kind.BEINGS),
+    Verb("wait", "waited", "warten", "gewartet", subjects=Kind.BEINGS, sociable=True),
+    Verb("work", "worked", "arbeiten", "gearbeitet", sociable=True),
+    Verb("dance", "danced", "tanzen", "getanzt", sociable=True),
+    Verb("get", "got", "stehen", "gestanden", particle="up", prefix="auf", auxiliary="sein"),
+    Verb("arrive", "arrived", "kommen", "gekommen", prefix="an", auxiliary="sein", sociable=True),
+)
+MOTION = (
+    Verb("walk", "walked", "gehen", "gegangen", Kind.PLACES, auxiliary="sein", subjects=Kind.BEINGS),
+    Verb("run", "ran", "laufen", "gelaufen", Kind.PLACES, changed="läuf", auxiliary="sein", subjects=Kind.BEINGS),
+    Verb("drive", "drove", "fahren", "gefahren", Kind.PLACE, changed="fähr", auxiliary="sein"),
+)
+SAYING = (  # followed by "that"
+    Verb("say", "said", "sagen", "gesagt"), Verb("know", "knew", "wissen", "gewusst"),
+    Verb("think", "thought", "denken", "gedacht"), Verb("hope", "hoped", "hoffen", "gehofft"),
+)  # fmt: skip
+ASKING = (Verb("ask", "asked", "fragen", "gefragt"),)  # followed by "whether"
+
+
+class Modal(NamedTuple):
+    english: str
+    german: str
+    with_do: bool = False  # "does not want to": questions and negations take "do"
+
+
+MUST = Modal("must", "müssen")  # never negated: "must not" is "nicht dürfen"
+MODALS = (Modal("can", "können"), Modal("should", "sollten"), Modal("will", "werden"), Modal("want to", "wollen", True))
+
+TODAY = ("today", "heute")
+ALWAYS_GOOD = (TODAY, ("in the evening", "am Abend"), ("in the morning", "am Morgen"))
+TIMES: dict[Tense, tuple[Pair, ...]] = {
+    "present": (*ALWAYS_GOOD, ("now", "jetzt")),
+    "past": (*ALWAYS_GOOD, ("yesterday", "gestern"), ("on Monday", "am Montag")),
+    "modal": (*ALWAYS_GOOD, ("tomorrow", "morgen"), ("on Sunday", "am Sonntag")),
+}
+POSITIONS = (("on", "auf"), ("under", "unter"), ("behind", "hinter"), ("next to", "neben"), ("in front of", "vor"))

@@ -1,0 +1,48 @@
+"""PREFIX: two text files that are parallel line by line, PREFIX.en and PREFIX.de, plain or .gz."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from transformer.data.corpus import Corpus, Pair
+from transformer.data.formats.text import count_lines, decode, refuse_utf16
+from transformer.data.lines import open_bytes, read_lines
+from transformer.errors import DataError
+
+
+def open_prefix(spec: str, source: str, target: str, split: str) -> Corpus:
+    """Opens PREFIX.source and PREFIX.target. Raises DataError."""
+    return replace(open_pairs(_file(spec, source), _file(spec, target)), name=spec)
+
+
+def open_pairs(source: str | Path, target: str | Path) -> Corpus:
+    """Opens two files. Raises DataError if they do not have the same number of lines."""
+    files = (Path(source), Path(target))
+    for path in files:
+        refuse_utf16(path)
+    lines = [count_lines(path) for path in files]
+    if lines[0] != lines[1]:
+        raise DataError(
+            f"{files[0]} has {lines[0]} lines, {files[1]} has {lines[1]}: the files of a corpus must have the same"
+            " number of lines"
+        )
+    return Corpus(f"{source} and {target}", lambda: _read(*files), files)
+
+
+def _read(source: Path, target: Path) -> Iterator[Pair]:
+    with open_bytes(source) as sources, open_bytes(target) as targets:
+        for left, right in zip(read_lines(sources), read_lines(targets), strict=True):
+            yield Pair(decode(left), decode(right))
+
+
+def _file(prefix: str, language: str) -> Path:
+    plain, compressed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
+    for path in (plain, compressed):
+        if os.path.exists(path):  # Path.exists raises an error in a folder that may not be entered
+            return path
+    if os.path.isdir(prefix):
+        raise DataError(f"{prefix}: is a directory; name the files in it up to the language, as in {prefix}/train")
+    if os.path.isfile(prefix):
+        raise DataError(f"{prefix}: is one file; name both up to the language (PREFIX), or a .tsv, .jsonl or .parquet")
+    raise DataError(f"{plain}: no such file, and no {compressed.name}; the corpus {prefix} needs one file per language")

@@ -1,0 +1,93 @@
+"""Generation token by token without search: greedy, or with tokens that sampling.py chooses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from transformer.decoding.hypotheses import (
+    AnyCache,
+    Hypotheses,
+    Step,
+    Symbols,
+    length_normalized,
+    next_log_probabilities,
+)
+
+# log-probabilities [B, K, V], position int [] -> the chosen tokens int [B, K]
+Choose = Callable[[Array, Array], Array]
+
+
+def most_probable(log_probabilities_BKV: Array, position: Array) -> Array:
+    """Chooses the most probable token: greedy decoding."""
+    return log_probabilities_BKV.argmax(axis=-1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GenerationState(Generic[AnyCache]):
+    """The state of the generation between two steps."""
+
+    position: Array  # int32 []
+    last: Array  # int32 [B, K]
+    is_open: Array  # bool [B, K]
+    cache: AnyCache
+    hypotheses: Hypotheses
+
+
+def generate(
+    step: Step[AnyCache],
+    cache: AnyCache,
+    max_lengths_B: Array,
+    symbols: Symbols,
+    choose: Choose,
+    *,
+    count: int,
+    cache_length: int,
+    min_length: int,
+    length_penalty: Array,
+) -> Hypotheses:
+    """Returns K = `count` independent hypotheses of each sentence, each token chosen by `choose`, until the end symbol.
+
+    For the other arguments see `beam_search`. The log-probabilities are those of the model, before temperature, top-k
+    and top-p.
+    """
+    B = max_lengths_B.shape[0]
+    zeros = jnp.zeros((B, count))
+    initial = GenerationState(
+        position=jnp.zeros((), jnp.int32),
+        last=jnp.full((B, count), symbols.start, jnp.int32),
+        is_open=jnp.ones((B, count), bool),
+        cache=cache,
+        hypotheses=Hypotheses(jnp.full((B, count, cache_length), -1, jnp.int32), zeros.astype(jnp.int32), zeros, zeros),
+    )
+
+    def is_generating(state: GenerationState[AnyCache]) -> Array:
+        return (state.position < cache_length) & jnp.any(state.is_open)
+
+    def extend(state: GenerationState[AnyCache]) -> GenerationState[AnyCache]:
+        before = state.hypotheses
+        logits_BKV, cache = step(state.last, state.cache, state.position)
+        next_BKV = next_log_probabilities(
+            logits_BKV, symbols, state.position, min_length=min_length, max_lengths_B=max_lengths_B
+        )
+        chosen_BK = choose(next_BKV, state.position).astype(jnp.int32)
+        added_BK = jnp.take_along_axis(next_BKV, chosen_BK[..., None], axis=-1)[..., 0]
+        tokens_BK = jnp.where(state.is_open, chosen_BK, -1)
+        log_probabilities = before.log_probabilities + jnp.where(state.is_open, added_BK, 0.0)
+        lengths = before.lengths + state.is_open.astype(jnp.int32)
+        zero = jnp.zeros_like(state.position)  # of the same type, also if JAX counts in 64 bits
+        tokens = jax.lax.dynamic_update_slice(before.tokens, tokens_BK[..., None], (zero, zero, state.position))
+        scores = length_normalized(log_probabilities, lengths, length_penalty)
+        return GenerationState(
+            position=state.position + 1,
+            last=chosen_BK,
+            is_open=state.is_open & (chosen_BK != symbols.end),
+            cache=cache,
+            hypotheses=Hypotheses(tokens, lengths, log_probabilities, scores),
+        )
+
+    return jax.lax.while_loop(is_generating, extend, initial).hypotheses

@@ -1,0 +1,39 @@
+"""BLEU and chrF, computed by sacreBLEU."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from transformer.errors import DataError
+
+
+class Score(NamedTuple):
+    """A score of a corpus, with the signature that states how it was computed."""
+
+    name: str
+    value: float
+    signature: str
+
+
+def bleu(
+    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
+) -> Score:
+    """BLEU (Papineni et al. 2002; Post 2018), 0 to 100. `tokenize` is the name of a tokenizer of sacreBLEU."""
+    # force: no warning for lines that look tokenized, which callers may want.
+    return corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), "BLEU", hypotheses, references)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """chrF2 (Popović 2015), 0 to 100."""
+    return corpus_score(CHRF(), "chrF", hypotheses, references)
+
+
+def corpus_score(metric: BLEU | CHRF | TER, name: str, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """Computes a metric of sacreBLEU. Raises DataError if there are no lines, or not as many references."""
+    if len(hypotheses) != len(references):
+        raise DataError(f"{len(hypotheses)} translations for {len(references)} references: the numbers must be equal")
+    if not references:
+        raise DataError("nothing to evaluate: there are no lines")
+    result = metric.corpus_score(hypotheses, [references])
+    return Score(name, result.score, str(metric.get_signature()))

@@ -1,0 +1,46 @@
+"""Writes files and directories so that their name has the old content or the new, whenever the process stops.
+
+New content is written under another name, flushed to the disk, and renamed when it is complete.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+UNFINISHED = ".unfinished"
+
+
+def write_file(path: Path, content: str) -> None:
+    """Replaces a file by one with this content."""
+    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished.write_text(content, encoding="utf8")
+    flush(unfinished)
+    os.replace(unfinished, path)
+
+
+def put_directory(new: Path, place: Path, old: Path) -> None:
+    """Renames a complete directory `new` to `place`. Until then, a directory that is there is called `old`."""
+    if place.exists():
+        os.rename(place, old)
+    os.rename(new, place)
+    flush(place.parent)
+    recover_directory(place, old)
+
+
+def recover_directory(place: Path, old: Path) -> None:
+    """Completes or reverts a `put_directory` that was interrupted."""
+    if not old.exists():
+        return
+    if place.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(old, place)
+
+
+def flush(path: Path) -> None:
+    """Returns when the disk has the content of the file, or the names in the directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

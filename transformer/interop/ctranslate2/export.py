@@ -1,0 +1,195 @@
+"""Export to CTranslate2 (Klein et al. 2020), an engine for translation models on CPUs and GPUs in production.
+
+Writes model.bin, config.json and the vocabulary for CTranslate2, the SentencePiece models, and a README.md that shows
+how to call it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import jax.numpy as jnp
+import numpy as np
+from ctranslate2.converters import Converter
+from ctranslate2.specs import TransformerSpec
+from ctranslate2.specs.common_spec import Activation
+
+from transformer.data.tokenizer import Tokenizers
+from transformer.errors import UsageError
+from transformer.interop.ctranslate2.readme import options, readme
+from transformer.interop.supported import ANY, Parameters, Values, check_pieces, check_settings
+from transformer.model.layers import sinusoids
+from transformer.model.transformer import Transformer
+from transformer.translation.model_config import ModelConfig
+
+PROGRAM = "CTranslate2"
+MIN_POSITIONS = 1024  # in the table of a sinusoidal model, which CTranslate2 does not compute
+ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
+SUPPORTED: dict[str, Values] = {
+    "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
+    "model.encoder_layers": ANY, "model.decoder_layers": ANY,
+    "model.dropout": ANY, "model.attention_dropout": ANY,  # used only in training
+    "model.activation": tuple(ACTIVATIONS), "model.norm": ("pre", "post"), "model.norm_epsilon": ANY,
+    "model.scale_embeddings": (True, False), "model.output_bias": (True, False),
+    "model.positions": ("sinusoidal", "learned"), "model.max_positions": ANY,
+    "model.tie_embeddings": ("all", "decoder", "none"),
+    "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
+    "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
+    "decode.stop": ("full",),
+    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences: that of the longest
+    "decode.batch_tokens": ANY,
+}  # fmt: skip
+
+Take = Callable[[str], np.ndarray]  # a parameter of one layer by its name in it
+
+
+def check(tokenizers: Tokenizers, config: ModelConfig) -> None:
+    """Raises UsageError if CTranslate2 does not support the model."""
+    check_settings(PROGRAM, config, SUPPORTED)
+    source, target = tokenizers.source, tokenizers.target
+    for side, tokenizer in (("source", source), ("target", target)):
+        check_pieces(PROGRAM, side, tokenizer.pieces(range(tokenizer.vocab_size)))
+    for kind, ids in (("end", (source.eos_id, target.eos_id)), ("unknown", (source.unk_id, target.unk_id))):
+        (of_source,), (of_target,) = source.pieces(ids[:1]), target.pieces(ids[1:])
+        if of_source != of_target:
+            raise UsageError(
+                f"the {kind} symbol is {of_source} in the source and {of_target} in the target; CTranslate2 has one"
+            )
+
+
+def exporter(
+    model: Transformer, tokenizers: Tokenizers, config: ModelConfig, quantization: str = "float32"
+) -> Callable[[Path], None]:
+    """Returns a function that writes the model into a directory. Raises UsageError for an unsupported model."""
+    check(tokenizers, config)
+    specification = _specification(Parameters(model), config)
+
+    def write(directory: Path) -> None:
+        converter = _Converter(specification, tokenizers, config)
+        converter.convert(str(directory), quantization=quantization, force=True)
+        tokenizers.save(directory)
+        (directory / "README.md").write_text(readme(tokenizers, config), encoding="utf8")
+
+    return write
+
+
+class _Converter(Converter):
+    """A model of this package that CTranslate2 can validate, quantize and write."""
+
+    def __init__(self, specification: TransformerSpec, tokenizers: Tokenizers, config: ModelConfig):
+        self._specification, self._tokenizers, self._config = specification, tokenizers, config
+
+    def _load(self) -> TransformerSpec:
+        spec = self._specification
+        target = self._tokenizers.target
+        for side, register in (
+            (self._tokenizers.source, spec.register_source_vocabulary), (target, spec.register_target_vocabulary)
+        ):  # fmt: skip
+            register(side.pieces(range(side.vocab_size)))
+        start, end, unknown = target.pieces([target.bos_id, target.eos_id, target.unk_id])
+        spec.config.bos_token = spec.config.decoder_start_token = start
+        spec.config.eos_token, spec.config.unk_token = end, unknown
+        spec.config.add_source_eos = True
+        spec.config.layer_norm_epsilon = self._config.model.norm_epsilon
+        return spec
+
+
+def _specification(parameters: Parameters, config: ModelConfig) -> TransformerSpec:
+    """The parameters in the structure of CTranslate2. Raises UsageError for a parameter that has no place in it."""
+    settings = config.model
+    spec = TransformerSpec.from_config(
+        (settings.encoder_layers, settings.decoder_layers),
+        settings.num_heads,
+        pre_norm=settings.norm == "pre",
+        activation=ACTIVATIONS[settings.activation],
+    )
+    target_side = "source" if settings.tie_embeddings == "all" else "target"
+    output_side = "output" if settings.tie_embeddings == "none" else target_side
+    positions = max(MIN_POSITIONS, config.max_target_length(config.max_length))
+    for side, embeddings, name in (
+        (spec.encoder, spec.encoder.embeddings[0], "source"), (spec.decoder, spec.decoder.embeddings, target_side)
+    ):  # fmt: skip
+        embeddings.weight = _copy(parameters[f"{name}_embedding.table"])
+        side.scale_embeddings = math.sqrt(settings.d_model) if settings.scale_embeddings else 1.0
+    for side, name in ((spec.encoder, "source"), (spec.decoder, "target")):
+        learned = settings.positions == "learned"
+        table = parameters[f"{name}_positions"] if learned else sinusoids(jnp.arange(positions), settings.d_model)
+        side.position_encodings.encodings = _copy(table)
+    if settings.norm == "pre":
+        _set_norm(spec.encoder.layer_norm, parameters.__getitem__, "encoder_norm")
+        _set_norm(spec.decoder.layer_norm, parameters.__getitem__, "decoder_norm")
+    for number, layer in enumerate(spec.encoder.layer):
+        _set_encoder_layer(layer, lambda name, number=number: parameters[f"encoder.{name}"][number])
+    for number, layer in enumerate(spec.decoder.layer):
+        _set_decoder_layer(layer, lambda name, number=number: parameters[f"decoder.{name}"][number])
+    spec.decoder.projection.weight = _copy(parameters[f"{output_side}_embedding.table"])
+    if settings.output_bias:
+        spec.decoder.projection.bias = _copy(parameters["output_bias"])
+    parameters.check_all_read(PROGRAM)
+    return spec
+
+
+def _set_encoder_layer(spec: Any, take: Take) -> None:
+    _set_self_attention(spec.self_attention, take, "attention_residual.norm")
+    _set_feed_forward(spec.ffn, take)
+
+
+def _set_decoder_layer(spec: Any, take: Take) -> None:
+    _set_self_attention(spec.self_attention, take, "self_attention_residual.norm")
+    _set_linear(spec.attention.linear[0], take, "cross_attention.query")
+    _set_linear(spec.attention.linear[1], take, "cross_attention.key", "cross_attention.value")
+    _set_linear(spec.attention.linear[2], take, "cross_attention.out")
+    _set_norm(spec.attention.layer_norm, take, "cross_attention_residual.norm")
+    _set_feed_forward(spec.ffn, take)
+
+
+def _set_self_attention(spec: Any, take: Take, norm: str) -> None:
+    _set_linear(spec.linear[0], take, *(f"self_attention.{name}" for name in ("query", "key", "value")))
+    _set_linear(spec.linear[1], take, "self_attention.out")
+    _set_norm(spec.layer_norm, take, norm)
+
+
+def _set_feed_forward(spec: Any, take: Take) -> None:
+    _set_linear(spec.linear_0, take, "feed_forward.up")
+    _set_linear(spec.linear_1, take, "feed_forward.down")
+    _set_norm(spec.layer_norm, take, "feed_forward_residual.norm")
+
+
+def _set_linear(spec: Any, take: Take, *maps: str) -> None:
+    """CTranslate2 has several maps of the same input as one, with weights [outputs, inputs]."""
+    spec.weight = np.concatenate([_copy(take(f"{name}.kernel")).T for name in maps])
+    spec.bias = np.concatenate([_copy(take(f"{name}.bias")) for name in maps])
+
+
+def _set_norm(spec: Any, take: Take, norm: str) -> None:
+    spec.gamma, spec.beta = _copy(take(f"{norm}.scale")), _copy(take(f"{norm}.bias"))
+
+
+def _copy(values: Any) -> np.ndarray:
+    """A copy of the values in float32, because CTranslate2 quantizes in place."""
+    return np.array(values, np.float32)
+
+
+class CTranslate2:
+    """An exported model, run by CTranslate2: a `Peer` of agreement.py."""
+
+    def __init__(self, directory: Path, tokenizers: Tokenizers, config: ModelConfig):
+        self.name = f"CTranslate2 {ctranslate2.__version__}"
+        self._options = options(tokenizers, config)
+        self._translator = ctranslate2.Translator(str(directory), device="cpu")
+        self._pieces = tokenizers.source.pieces
+
+    def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
+        results = self._translator.translate_batch(
+            [self._pieces(ids[:-1]) for ids in sources],
+            **(self._options | {"beam_size": beam_size, "max_decoding_length": max_tokens}),
+        )
+        return [result.hypotheses[0] for result in results]
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[str]]) -> list[list[float]]:
+        found = self._translator.score_batch(
+            [self._pieces(ids[:-1]) for ids in sources], [list(pieces) for pieces in targets], max_input_length=0
+        )
+        return [result.log_probs for result in found]

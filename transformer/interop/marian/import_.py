@@ -1,0 +1,293 @@
+"""Import of a folder of Hugging Face's MarianMTModel, such as the OPUS-MT models.
+
+config.json, generation_config.json   the shape, the special ids, how to decode
+model.safetensors, or pytorch_model.bin   (read without running any code in it: torch_file/)
+source.spm, target.spm                SentencePiece; its ids are not those of the model
+vocab.json, target_vocab.json         the ids, for both sides or for each side
+tokenizer_config.json                 languages
+card.json                             if the folder was exported by this package: the settings that Marian lacks
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from transformer.config import Decode
+from transformer.data.tokenizer import Tokenizer, Tokenizers
+from transformer.data.vocabulary import ImportedTokenizer, Vocabulary
+from transformer.errors import UsageError, one_line
+from transformer.interop.marian.names import (
+    ACTIVATIONS,
+    EARLY_STOPPING,
+    EPSILON,
+    POSITIONS,
+    MarianFields,
+    from_marian,
+    has_bias,
+)
+from transformer.interop.torch_file.tensors import read_state_dict
+from transformer.model.layers import sinusoids
+from transformer.model.parameters import named, with_values
+from transformer.model.transformer import Transformer
+from transformer.translation.model_config import ModelConfig
+
+MAX_BYTES = 1 << 26  # of a JSON file
+REQUIRED = {  # the only supported values of some settings
+    "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
+    "static_position_embeddings": True,
+}  # fmt: skip
+DISABLED_VALUES: dict[str, tuple[Any, ...]] = {  # of unsupported rules of generation
+    "do_sample": (False,), "num_beam_groups": (1,), "diversity_penalty": (0,), "penalty_alpha": (0,),
+    "repetition_penalty": (1,), "encoder_repetition_penalty": (1,), "guidance_scale": (1,),
+    "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,), "forced_bos_token_id": (),
+    "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "exponential_decay_length_penalty": (),
+    "force_words_ids": ([],), "sequence_bias": ({}, []), "constraints": ([],), "early_stopping": (True, False, "never"),
+}  # fmt: skip
+Settings = dict[str, Any]
+
+
+class Imported(NamedTuple):
+    """The arguments of `model_dir.save_model`."""
+
+    model: Transformer
+    tokenizers: Tokenizers
+    config: ModelConfig
+
+
+def import_marian(directory: Path, source: str = "", target: str = "") -> Imported:
+    """Reads the model, with the languages of the folder if none are given. Raises UsageError if it is not supported."""
+    try:
+        settings = _read_json(directory / "config.json")
+        generation = settings | _read_json(directory / "generation_config.json", required=False)
+        MarianFields.model_validate(settings)
+        MarianFields.model_validate(generation)
+        exported = _read_json(directory / "card.json", required=False)
+        _check_generation(generation)
+        tensors = _read_tensors(directory)
+        languages = _read_json(directory / "tokenizer_config.json", required=False)
+        tokenizers = _tokenizers(directory, settings, generation, str(languages.get("unk_token", "<unk>")))
+        config = ModelConfig.model_validate(
+            {
+                "source": _language(source, exported.get("source"), languages.get("source_lang"), "source"),
+                "target": _language(target, exported.get("target"), languages.get("target_lang"), "target"),
+                "source_vocabulary": tokenizers.source.vocab_size,
+                "target_vocabulary": tokenizers.target.vocab_size,
+                "max_length": exported.get("max_length") or settings["max_position_embeddings"],
+                "model": _model(settings, exported.get("model"), has_bias(tensors)),
+                "decode": exported.get("decode") or _decode(generation),
+                "about": exported.get("about") or {},
+                "weights": _precision(tensors),
+            }
+        )
+        return Imported(_parameters(tensors, config), tokenizers, config)
+    except KeyError as problem:
+        raise UsageError(f"{directory}: config.json has no {problem}; is it a folder of a MarianMTModel?") from None
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = "".join(f"{part}." for part in error["loc"]).removesuffix(".")
+        fault = one_line(error["msg"].removeprefix("Value error, "))
+        raise UsageError(f"{directory}: {where}{': ' * bool(where)}{fault}") from None
+    except UsageError as problem:
+        message = one_line(str(problem))
+        raise UsageError(message if message.startswith(str(directory)) else f"{directory}: {message}") from None
+
+
+def _language(*codes: Any) -> str:
+    """The first one that is a text and not empty."""
+    return next(one_line(code) for code in codes if code and isinstance(code, str))
+
+
+def _read_json(path: Path, *, required: bool = True) -> Settings:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("too large")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        return content
+    except FileNotFoundError:
+        if required:
+            raise UsageError(f"{path}: is missing; expected the folder of a MarianMTModel") from None
+        return {}
+    except (OSError, ValueError, RecursionError) as problem:
+        raise UsageError(f"{path}: cannot be read as JSON: {one_line(str(problem))}") from None
+
+
+def _read_tensors(directory: Path) -> dict[str, np.ndarray]:
+    path = directory / "model.safetensors"
+    if not path.exists():
+        if not (directory / "pytorch_model.bin").exists():
+            raise UsageError(f"{directory}: has neither model.safetensors nor pytorch_model.bin")
+        return read_state_dict(directory / "pytorch_model.bin")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise UsageError(f"{path}: cannot be read: {one_line(str(problem))}") from None
+
+
+def _model(settings: Settings, exported: Settings | None, output_bias: bool) -> Settings:
+    """The section [model]. Raises UsageError if it cannot express the settings."""
+    for key, value in REQUIRED.items():
+        if settings.get(key, value) != value:
+            raise UsageError(f"config.json: {key} is {settings[key]!r}; only {value!r} can be imported")
+    for one, other in (
+        ("encoder_ffn_dim", "decoder_ffn_dim"),
+        ("encoder_attention_heads", "decoder_attention_heads"),
+    ):
+        if settings[one] != settings[other]:
+            raise UsageError(f"config.json: {one} and {other} differ: {settings[one]} and {settings[other]}")
+    exported = exported if isinstance(exported, dict) else {}
+    activation = settings["activation_function"]
+    if activation not in ACTIVATIONS:
+        raise UsageError(
+            f"config.json: activation_function is {activation!r}; only {', '.join(ACTIVATIONS)} can be imported"
+        )
+    return {
+        "dropout": settings.get("dropout", 0.1),
+        "attention_dropout": settings.get("attention_dropout", 0.0),
+        **{key: exported[key] for key in ("max_positions", "compute_dtype", "remat") if key in exported},
+        "d_model": settings["d_model"],
+        "d_ff": settings["encoder_ffn_dim"],
+        "num_heads": settings["encoder_attention_heads"],
+        "encoder_layers": settings["encoder_layers"],
+        "decoder_layers": settings["decoder_layers"],
+        "activation": ACTIVATIONS[activation],
+        "norm": "post",
+        "norm_epsilon": EPSILON,
+        "scale_embeddings": settings.get("scale_embedding", False),
+        "output_bias": output_bias,
+        "positions": "sinusoidal",
+        "tie_embeddings": _tied(settings),
+    }
+
+
+def _tied(settings: Settings) -> str:
+    if not settings.get("tie_word_embeddings", True):
+        return "none"
+    return "all" if settings.get("share_encoder_decoder_embeddings", True) else "decoder"
+
+
+def _decode(generation: Settings) -> Settings:
+    """The settings of decoding of the folder; the others get their defaults."""
+    rules = {value: key for key, value in EARLY_STOPPING.items()}
+    return {
+        "beam_size": generation.get("num_beams") or Decode().beam_size,
+        "length_penalty": 1.0 if generation.get("length_penalty") is None else generation["length_penalty"],
+        "stop": rules.get(generation.get("early_stopping") or False, "unlikely"),
+        "min_length": generation.get("min_new_tokens") or 0,
+    }
+
+
+def _check_generation(generation: Settings) -> None:
+    """Raises UsageError for a rule of generation that is not supported, unless its value disables it."""
+    for key, disabling in DISABLED_VALUES.items():
+        if generation.get(key) not in (None, *disabling):
+            raise UsageError(f"generation_config.json: {key} is {generation[key]!r}, which cannot be imported")
+    if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):
+        raise UsageError(
+            "generation_config.json: bad_words_ids has sequences of several tokens; only single tokens can be imported"
+        )
+
+
+def _precision(tensors: dict[str, np.ndarray]) -> str:
+    """The precision of all tensors, or float32 if they differ."""
+    found = {str(values.dtype) for name, values in tensors.items() if name not in POSITIONS}
+    if found - {"float32", "float16", "bfloat16"}:
+        raise UsageError(
+            f"the tensors are of {', '.join(sorted(found))}; float32, float16 and bfloat16 can be imported"
+        )
+    return found.pop() if len(found) == 1 else "float32"
+
+
+def _tokenizers(directory: Path, settings: Settings, generation: Settings, unknown: str) -> Tokenizers:
+    shared = not (directory / "target_vocab.json").exists()
+    sizes = settings["vocab_size"], settings.get("decoder_vocab_size") or settings["vocab_size"]
+    pieces = [_pieces(directory / "vocab.json", sizes[0])]
+    if shared and sizes[0] != sizes[1]:
+        raise UsageError(f"config.json: decoder_vocab_size is {sizes[1]}, and there is no target_vocab.json")
+    pieces.append(pieces[0] if shared else _pieces(directory / "target_vocab.json", sizes[1]))
+    source, target = (Tokenizer.load(directory / name) for name in ("source.spm", "target.spm"))
+    banned = [words[0] for words in generation.get("bad_words_ids") or []]
+    ids = Symbols(settings["decoder_start_token_id"], tuple(banned))
+    sides = [
+        _side(source, pieces[0], settings, unknown, ids.among(pieces[0], pieces[1])),
+        _side(target, pieces[1], settings, unknown, ids),
+    ]
+    if sides[0].identity == sides[1].identity:
+        return Tokenizers(sides[0], sides[0])
+    return Tokenizers(*sides)
+
+
+def _pieces(path: Path, size: int) -> list[str]:
+    """The pieces by id; an id without a piece gets one that no text contains."""
+    ids = _read_json(path)
+    if not all(type(index) is int and 0 <= index < size for index in ids.values()):
+        raise UsageError(f"{path}: an id is not a number, or not below the {size} of config.json")
+    pieces = [f"<unused {index}>" for index in range(size)]
+    for piece, index in ids.items():
+        pieces[index] = piece
+    if len(set(ids.values())) < len(ids):
+        raise UsageError(f"{path}: two pieces have the same id")
+    return pieces
+
+
+class Symbols(NamedTuple):
+    """Ids of special tokens that only the target uses if the vocabularies are separate."""
+
+    start: int | None  # None: not in this vocabulary
+    banned: tuple[int, ...]
+
+    def among(self, source: list[str], target: list[str]) -> "Symbols":
+        """Keeps only the ids that stand for the same piece in both vocabularies."""
+        both = [index for index, (one, other) in enumerate(zip(source, target, strict=False)) if one == other]
+        start = self.start if self.start in both else None
+        return Symbols(start, tuple(index for index in self.banned if index in both))
+
+
+def _side(model: Tokenizer, pieces: list[str], settings: Settings, unknown: str, symbols: Symbols) -> Tokenizer:
+    """A tokenizer with the ids of the model; with SentencePiece's own ids if they are the same."""
+    end, pad = settings["eos_token_id"], settings["pad_token_id"]
+    start = pad if symbols.start is None else symbols.start
+    names = [name for name in (unknown, "<unk>", model.pieces([model.unk_id])[0]) if name in pieces]
+    if not names:
+        raise UsageError(f"vocab.json: has no {unknown}")
+    vocabulary = Vocabulary(
+        pieces=tuple(pieces),
+        pad=pad,
+        start=start,
+        end=end,
+        unknown=pieces.index(names[0]),
+        never=tuple(sorted({pad, *({start} - {end}), *symbols.banned})),
+    )
+    own = (model.pieces(range(model.vocab_size)), model.pad_id, model.eos_id, model.unk_id)
+    same = own == (pieces, vocabulary.pad, vocabulary.end, vocabulary.unknown)
+    of_target = (vocabulary.start, set(vocabulary.never)) == (model.bos_id, set(model.never_ids))
+    if same and (of_target or symbols.start is None):
+        return model
+    return ImportedTokenizer(model.model_bytes, vocabulary)
+
+
+def _parameters(tensors: dict[str, np.ndarray], config: ModelConfig) -> Transformer:
+    """Raises UsageError if a tensor does not fit the config, or has NaN or infinite values."""
+    width = config.model.d_model
+    for name in POSITIONS:
+        if name in tensors:
+            table = tensors[name].astype(np.float32)
+            expected = sinusoids(jnp.arange(len(table)), width) if table.ndim == 2 else np.empty(0)
+            if table.shape != expected.shape or not np.allclose(table, expected, atol=2e-3):
+                raise UsageError(f"the tensor {name} has other positions than sinusoids in halves")
+    model = config.abstract_model()
+    parameters = from_marian(tensors, config.model)
+    for name, expected in named(model).items():
+        if parameters[name].shape != expected.shape:
+            shape = parameters[name].shape
+            raise UsageError(f"the tensors of {name} have the shape {shape}, config.json asks for {expected.shape}")
+        if not np.isfinite(parameters[name]).all():
+            raise UsageError(f"the tensors of {name} have NaN or infinite values")
+    return with_values(model, {name: values.astype(np.float32) for name, values in parameters.items()})

@@ -1,0 +1,1 @@
+"""Reads files of torch.save without PyTorch."""

@@ -1,0 +1,1 @@
+"""The run directory: lock, records, checkpoints, metrics, signals; how a run is stopped and resumed."""

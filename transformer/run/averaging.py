@@ -1,0 +1,93 @@
+"""Averages the weights of several checkpoints, often a better model than each (Vaswani et al. 2017, section 6.1).
+
+The run directory is only read, because a training may be running in it.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from transformer.config import Config, Train, loading
+from transformer.data.tokenizer import Tokenizers
+from transformer.errors import UsageError
+from transformer.model.parameters import named, with_values
+from transformer.model.transformer import Transformer
+from transformer.run.checkpoints import read_arrays
+from transformer.run.run_dir import checkpoint_steps
+from transformer.training.validation import quality
+from transformer.translation.model_config import ModelConfig
+from transformer.translation.model_dir import load_model
+
+
+def read_config(run: Path) -> Config:
+    """Reads the settings of a run. Raises UsageError if there is no run."""
+    path = run / "config.toml"
+    if not path.is_file():
+        raise UsageError(f"{run}: not a run directory, it has no config.toml; name one in which a model was trained")
+    return loading.load(path)
+
+
+def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
+    """Returns the latest steps that have a checkpoint, in order. Raises UsageError if there are fewer."""
+    steps = checkpoint_steps(run / "checkpoints")
+    _check_count(run, steps, count, settings, "checkpoints")
+    return steps[-count:]
+
+
+def best_steps(run: Path, count: int, settings: Train) -> list[int]:
+    """Returns the steps with the best validations among those that have a checkpoint, in order.
+
+    Of equal ones, the earlier step is returned. Raises UsageError if there are fewer.
+    """
+    qualities = _qualities(run / "metrics.jsonl", settings)
+    steps = [step for step in checkpoint_steps(run / "checkpoints") if step in qualities]
+    _check_count(run, steps, count, settings, "validated checkpoints")
+    return sorted(sorted(steps, key=lambda step: -qualities[step])[:count])
+
+
+def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transformer, Tokenizers, ModelConfig]:
+    """Returns a model whose weights are the mean of those at the steps: of the weights that validation uses, which are
+    moving averages with train.ema_decay.
+
+    The sum is in float64, with one checkpoint in memory at a time. Raises UsageError for a checkpoint that is damaged
+    or belongs to another model.
+    """
+    model, tokenizers, model_config = load_model(run)
+    shapes = {name: array.shape for name, array in named(model).items()}
+    sums = {name: np.zeros(shape, np.float64) for name, shape in shapes.items()}
+    part = "average" if config.train.ema_decay else "model"
+    for step in steps:
+        values = read_arrays(run / "checkpoints", step, part)
+        if shapes != {name: value.shape for name, value in values.items()}:
+            raise UsageError(
+                f"{run}: checkpoint {step} belongs to another model than {run / 'model'}; restore the model of this run"
+            )
+        for name, value in values.items():
+            sums[name] += value
+    means = {name: (total / len(steps)).astype(np.float32) for name, total in sums.items()}
+    now = {"model": config.model, "decode": config.decode, "about": config.about, "weights": "float32"}
+    return with_values(model, means), tokenizers, model_config.model_copy(update=now)  # as a training would save it
+
+
+def _qualities(path: Path, settings: Train) -> dict[int, float]:
+    """The quality of each validation in a metrics.jsonl, by step; higher is better."""
+    found: dict[int, float] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf8", errors="replace").splitlines():
+            # Ignores lines about updates, an incomplete one, and metrics that were not finite, which are null.
+            with suppress(ValueError, KeyError, TypeError):
+                metrics = json.loads(line)
+                found[metrics["step"]] = quality(metrics, settings)
+    return found
+
+
+def _check_count(run: Path, steps: Sequence[int], count: int, settings: Train, what: str) -> None:
+    if len(steps) < count:
+        listed = ", ".join(map(str, steps)) or "none"
+        raise UsageError(
+            f"{run}: cannot average {count} {what}, there are {len(steps)} ({listed}); use fewer, or train with a"
+            f" larger train.keep: with {settings.keep}, a run keeps that many of the latest, and the best"
+        )

@@ -1,0 +1,87 @@
+"""The environment of a training, which its bits depend on: versions, devices, threads, and options of JAX and XLA.
+
+    RUN/environment.json   a list of environments, each with the step from which the run trained in it
+
+Each checkpoint records its environment too, so that resuming in another one is reported.
+"""
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from transformer.config import Mesh
+from transformer.files.atomic import write_file
+from transformer.version import PACKAGE, package_version
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "sacrebleu")
+JAX_OPTIONS = (
+    "jax_enable_x64", "jax_default_prng_impl", "jax_default_matmul_precision", "jax_threefry_partitionable",
+)  # fmt: skip
+VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+# Defaults: an option that an older checkpoint does not record is assumed to have had this value.
+DEFAULTS = dict.fromkeys(VARIABLES, "") | {
+    "JAX_ENABLE_X64": False, "JAX_DEFAULT_PRNG_IMPL": "threefry2x32", "JAX_DEFAULT_MATMUL_PRECISION": None,
+    "JAX_THREEFRY_PARTITIONABLE": True,
+}  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+def environment(mesh: Mesh) -> dict[str, Any]:
+    """Returns the environment of this process, by name."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = jax.devices()
+    return {
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "mesh": mesh.model_dump(),
+        "cpu threads": threads,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        **{name.upper(): getattr(jax.config, name) for name in JAX_OPTIONS},
+        **{name: os.environ.get(name, "") for name in VARIABLES},
+    }
+
+
+def report_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Logs the differences if a run is resumed in another environment.
+
+    A key that `before` lacks counts as a difference only if it is an option that does not have its default.
+    """
+    differences = [
+        f"{key} {before.get(key, 'not recorded')} -> {value}"
+        for key, value in now.items()
+        if before.get(key, DEFAULTS.get(key, value)) != value
+    ]
+    if differences:
+        log.info("resumed in another environment, so the bits may differ: %s", ", ".join(differences))
+
+
+def record_environment(directory: Path, step: int, now: Mapping[str, Any]) -> None:
+    """Adds the environment to RUN/environment.json, unless the run has trained in it up to `step`."""
+    path = directory / "environment.json"
+    entry = {
+        "from_step": step,
+        PACKAGE: package_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **now,
+    }
+    before = [one for one in _recorded(path) if one["from_step"] < step]
+    entries = before if before and {**before[-1], "from_step": step} == entry else [*before, entry]
+    write_file(path, json.dumps(entries, indent=1) + "\n")
+
+
+def _recorded(path: Path) -> list[dict[str, Any]]:
+    """The entries of the file; none if there is no file, or it has other content."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf8"))
+        return [dict(entry) for entry in entries if isinstance(entry["from_step"], int)]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []

@@ -1,0 +1,229 @@
+"""Checks whether a run can be resumed with a config: the settings that the user gives are compared with the record.
+
+A setting that neither the config file nor a flag gives keeps the value in RUN/config.toml, so that a default that
+changes in a new version does not stop a run. Corpora, tokenizers and the model of init_from are compared by content, so
+that they may move. What a changed setting does to a run stands on the setting (config/section.py, `Effect`).
+"""
+
+import hashlib
+import logging
+import os
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformer.config import Config, loading
+from transformer.config.section import BY_CONTENT, CHANGES_RESULT, HARMLESS, expand_home
+from transformer.config.train import ALL, MEAN
+from transformer.data.corpus import Corpus
+from transformer.data.prepare import Corpora
+from transformer.data.tokenizer import Tokenizers
+from transformer.errors import UsageError
+from transformer.run.run_dir import DataRecord, has_begun, same_content, same_contents, tokenizers_digest
+
+if TYPE_CHECKING:
+    from transformer.run.checkpoints import Checkpoint
+
+log = logging.getLogger(__name__)
+
+EFFECTS = {setting.key: setting.effect for setting in loading.settings()}
+
+
+def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Loads the config of a training: the file at `path`, the dotted keys in `overrides`, and the record of the run.
+
+    Raises UsageError, also if the file lies in a run directory that has been moved or copied from run_dir.
+    """
+    given = loading.read(path, overrides)
+    directory = _directory(given)
+    if "run_dir" not in (overrides or {}):
+        _refuse_moved(Path(path), directory)
+    return loading.resolve(_with_recorded(given, directory), path)
+
+
+def with_record(config: Config) -> Config:
+    """Returns the config with the recorded value for each setting that was not given. Raises UsageError."""
+    given = config.model_dump(exclude_unset=True)
+    return loading.resolve(_with_recorded(given, config.directory), config.directory / "config.toml")
+
+
+def _directory(given: Mapping[str, Any]) -> Path | None:
+    run_dir = given.get("run_dir")
+    try:
+        return Path(expand_home(run_dir)) if isinstance(run_dir, str) and run_dir and "\0" not in run_dir else None
+    except ValueError:  # reported when the values are checked
+        return None
+
+
+def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str, Any]:
+    """The given values, by section, over those that a run in the directory recorded, if one has begun there."""
+    path = directory / "config.toml" if directory is not None else Path()
+    if directory is None or not has_begun(directory) or not path.exists():
+        return dict(given)
+    recorded = loading.read(path)
+    config = loading.resolve(recorded, path)
+    before, default = _flat(config), _flat(Config.model_construct())
+    # With init_from, these sections come from the model, so the config does not need to give them.
+    of_model = ("data.", "model.", "decode.", "about.") if before["train.init_from"] else ()
+    kept = [
+        f"{key} = {value!r}"
+        for key, value in before.items()
+        if value != default[key] and not _is_given(given, key) and not key.startswith(of_model)
+    ]
+    if kept:
+        log.info("not given, so the recorded values of %s are used: %s", path, ", ".join(kept))
+    return _merged(recorded, _with_renamed_best_corpus(config, given))
+
+
+def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded values, by section, replaced by those that are given."""
+    both = dict(recorded)
+    for name, value in given.items():
+        section = both.get(name)
+        both[name] = {**section, **value} if isinstance(section, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The given values; if data.valid is given and train.best_corpus is not, the recorded one under its new name."""
+    if not _is_given(given, "data.valid") or _is_given(given, "train.best_corpus"):
+        return given
+    before, now, best = recorded.data.valid, given["data"]["valid"], recorded.train.best_corpus
+    if best not in before or not isinstance(now, list | tuple) or len(now) != len(before):
+        return given
+    return _merged(given, {"train": {"best_corpus": now[before.index(best)]}})
+
+
+def _is_given(given: Mapping[str, Any], key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    part = given.get(section, {}) if section else given
+    return isinstance(part, Mapping) and name in part
+
+
+def _refuse_moved(path: Path, directory: Path | None) -> None:
+    """Raises UsageError if the run directory was moved or copied: run_dir would start a new run elsewhere."""
+    here = path.resolve().parent
+    is_run = (here / "data" / "corpora.json").exists() or any(here.glob("checkpoints/*/manifest.json"))
+    if directory is None or not is_run or directory.resolve() == here:
+        return
+    try:
+        recorded = tomllib.loads((here / "config.toml").read_text(encoding="utf8"))["run_dir"]
+        was_here = Path(expand_home(recorded)).resolve() == directory.resolve()
+    except (OSError, ValueError, KeyError, TypeError):
+        was_here = False
+    if was_here:
+        is_near = here.is_relative_to(Path.cwd())
+        new, old = shlex.quote(os.path.relpath(here) if is_near else str(here)), shlex.quote(str(directory))
+        raise UsageError(
+            f"{path}: run_dir = {str(directory)!r}, but this run has been moved or copied to {new}; to resume it there,"
+            f" add --run-dir {new}; to train in {old}, add --run-dir {old}"
+        )
+
+
+def check_settings(config: Config, *, allow_changes: bool) -> None:
+    """Raises UsageError if the run directory has a run that cannot be resumed with this config."""
+    path = config.directory / "config.toml"
+    if not has_begun(config.directory):
+        return
+    if not path.exists():
+        if allow_changes:
+            return
+        raise UsageError(
+            f"{path}: is missing, so the settings that this run started with are unknown; put it back, or resume with"
+            " --allow-config-change"
+        )
+    recorded = loading.load(path)
+    before, now = _flat(recorded) | _best_by_place(recorded), _flat(config) | _best_by_place(config)
+    changed = [key for key in now if before[key] != now[key] and EFFECTS[key] not in (HARMLESS, BY_CONTENT)]
+    changed += [key for key in ("train.init_from", "tokenizer.models") if before[key] and not now[key]]
+    fixed = [key for key in changed if EFFECTS[key] is not CHANGES_RESULT]
+    if fixed or (changed and not allow_changes):
+        changes = ", ".join(f"{key}: {before[key]!r} -> {now[key]!r}" for key in fixed or changed)
+        way_out = "" if fixed else ", resume with --allow-config-change"
+        raise UsageError(
+            f"{config.run_dir}: this run started with other settings ({changes}); set them back{way_out},"
+            " or choose another run_dir"
+        )
+
+
+def check_corpora(config: Config, before: DataRecord | None, now: Corpora, *, allow_changes: bool) -> None:
+    """Raises UsageError if the run started with corpora of another content, or in another order."""
+    if before is None:
+        return
+    for split, recorded, corpora in (("train", before.train, now.train), ("valid", before.valid, now.valid)):
+        if same_contents(recorded, corpora) or (split == "valid" and allow_changes):
+            continue
+        were, are = [one.corpus for one in recorded], [one.name for one in corpora]
+        if len(were) == len(are) and all(any(same_content(old, one) for one in corpora) for old in recorded):
+            fault = f"data.{split} lists the corpora in another order than {were}"
+        elif were == are:
+            other = next(one.name for one, old in zip(corpora, recorded, strict=True) if not same_content(old, one))
+            fault = f"the content of {other} has changed since this run started"
+        else:
+            fault = f"data.{split} = {are} has another content than {were}, which this run started with"
+        way_out = ", resume with --allow-config-change" if split == "valid" else ""
+        raise UsageError(f"{config.run_dir}: {fault}; restore the original corpora{way_out}, or choose another run_dir")
+
+
+def origin(corpora: Corpora, tokenizers: Tokenizers | None) -> dict[str, str]:
+    """Returns the sha256 of what the ids of a run were made from; without the tokenizers if they are not known yet.
+
+    Each checkpoint stores it, so that it can be checked even if RUN/data is lost.
+    """
+    contents = "\n".join(one.identity for one in corpora.train)
+    digests = {"training corpora": hashlib.sha256(contents.encode()).hexdigest()}
+    return digests if tokenizers is None else digests | {"tokenizers": tokenizers_digest(tokenizers)}
+
+
+def check_checkpoint(
+    config: Config, checkpoint: "Checkpoint | None", corpora: Corpora, tokenizers: Tokenizers | None
+) -> None:
+    """Raises UsageError if the checkpoint belongs to other corpora or tokenizers, or is beyond the end of the run."""
+    if checkpoint is None:
+        return
+    accepted = {name: {content} for name, content in origin(corpora, tokenizers).items()}
+    if checkpoint.format == 1:
+        accepted["training corpora"] = _old_origins(corpora)
+    for name, contents in accepted.items():
+        if checkpoint.origin.get(name) not in (None, *contents):
+            raise UsageError(
+                f"{config.run_dir}: the checkpoint of step {checkpoint.step} belongs to other {name}; put back those"
+                " that it was trained with, or choose another run_dir"
+            )
+    if checkpoint.step > config.train.steps:
+        raise UsageError(
+            f"train.steps = {config.train.steps}: {config.run_dir} is at step {checkpoint.step} already; raise it"
+        )
+
+
+def _old_origins(corpora: Corpora) -> set[str]:
+    """The values that checkpoints of format 1 may have for these corpora: sorted, a repeated corpus possibly once."""
+    digests = [one.compressed_digest for one in corpora.train]
+    return {hashlib.sha256("".join(sorted(each)).encode()).hexdigest() for each in (digests, set(digests))}
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    """The settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in config.model_dump().items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _best_by_place(config: Config) -> dict[str, Any]:
+    """train.best_corpus with the number of a corpus among several instead of its name, which may change."""
+    best, corpora = config.train.best_corpus, config.data.valid
+    if len(corpora) < 2:
+        return {"train.best_corpus": ALL}
+    return {"train.best_corpus": f"number {corpora.index(best) + 1} of data.valid" if best in corpora else best}
+
+
+def measure(config: Config, corpora: Sequence[Corpus]) -> str:
+    """Identifies the metric and the corpora that decide: scores can be compared only if these values are equal."""
+    best, names = config.train.best_corpus, config.data.valid
+    decisive = corpora[names.index(best) :][:1] if best in names else corpora
+    how = MEAN if best == MEAN and len(corpora) > 1 else ALL
+    contents = hashlib.sha256("\n".join(corpus.identity for corpus in decisive).encode()).hexdigest()
+    return f"{config.train.best_metric} of {how} {contents}"

@@ -1,0 +1,162 @@
+"""The run directory: its lock, and the records that are compared when a run is resumed.
+
+config.toml         every setting
+data/corpora.json   what the corpora and the tokenizers contained, by sha256
+environment.json    versions, devices and threads (environment.py)
+"""
+
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from transformer.config import Config, loading
+from transformer.data.corpus import Corpus
+from transformer.data.prepare import Corpora
+from transformer.data.tokenizer import Tokenizers
+from transformer.errors import UsageError
+from transformer.files.atomic import write_file
+
+FORMAT = 2  # of data/corpora.json
+COMPRESSED = "packed "  # marks a `Corpus.compressed_digest` in data/corpora.json
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Makes the run directory, and keeps other processes from training in it. Raises UsageError.
+
+    The operating system releases the lock when the process ends, in whatever way.
+    """
+    import fcntl  # imported here, because Windows does not have it: only training needs it
+
+    if found := re.search(r"[\[\]\\]", str(directory.absolute())):
+        raise UsageError(
+            f"run_dir = {directory}: its path contains {found[0]}, which Orbax does not support; rename it"
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise UsageError(f"run_dir = {directory}: cannot be made or written: {problem.strerror}") from None
+    with open(descriptor, "r+", encoding="utf8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = file.read().strip() or "another process"
+            raise UsageError(
+                f"{directory}: in use by {holder}; wait until it ends, or choose another run_dir"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """Returns the steps that have a checkpoint in a directory, in order; none if there is no directory."""
+    names = [path.name for path in directory.glob("*") if path.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether the run directory has a checkpoint to resume from."""
+    return bool(checkpoint_steps(directory / "checkpoints"))
+
+
+# What the corpora and tokenizers of a run contain
+
+
+class CorpusRecord(NamedTuple):
+    """A corpus as a run recorded it."""
+
+    corpus: str  # its name in the config
+    content: str  # its `Corpus.identity`; before format 2, COMPRESSED and its `Corpus.compressed_digest`
+
+
+class DataRecord(NamedTuple):
+    """The content of data/corpora.json."""
+
+    train: list[CorpusRecord]
+    valid: list[CorpusRecord]
+    tokenizers: str
+    """sha256; "": not recorded, by a version before format 2"""
+    valid_of_format_1: list[CorpusRecord]
+    """the validation corpora when the run was last trained by such a version"""
+
+
+def read_data_record(directory: Path) -> DataRecord | None:
+    """Reads the record that was written when the run was last started; None if no run has begun."""
+    path = directory / "data" / "corpora.json"
+    if not (path.exists() and has_begun(directory)):
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        if "format" in content:
+            if content["format"] != FORMAT:
+                raise UsageError(f"{path}: format {content['format']}, this version reads up to {FORMAT}; update it")
+            train, valid = ([CorpusRecord(**entry) for entry in content[split]] for split in ("train", "valid"))
+            old = [CorpusRecord(**entry) for entry in content.get("valid_of_format_1", [])]
+            return DataRecord(train, valid, content["tokenizers"], old)
+        named = loading.load(directory / "config.toml").data
+        train = [CorpusRecord(corpus, COMPRESSED + content["train"][corpus]) for corpus in named.train]
+        valid = [CorpusRecord(corpus, COMPRESSED + content["valid"][corpus]) for corpus in named.valid]
+        return DataRecord(train, valid, "", valid)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(
+            f"{path}: not what a run records about its corpora ({problem!r}); remove this file to resume without it"
+        ) from None
+
+
+def same_content(before: CorpusRecord, now: Corpus) -> bool:
+    """Whether a recorded corpus has the content of this one."""
+    return before.content in (now.identity, COMPRESSED + now.compressed_digest)
+
+
+def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool:
+    """Whether the recorded corpora have the content of these, in their order."""
+    return len(before) == len(now) and all(map(same_content, before, now))
+
+
+def tokenizers_digest(tokenizers: Tokenizers) -> str:
+    """Returns the sha256 of everything that the ids of a text depend on."""
+    return hashlib.sha256(tokenizers.source.identity + tokenizers.target.identity).hexdigest()
+
+
+def write_records(
+    config: Config, corpora: Corpora, tokenizers: Tokenizers, old_valid: Sequence[CorpusRecord] = ()
+) -> None:
+    """Records the resolved config, and the content of each corpus and of the tokenizers.
+
+    `old_valid` becomes `DataRecord.valid_of_format_1`, as long as the newest checkpoint has format 1.
+    """
+    (config.directory / "data").mkdir(exist_ok=True)
+    contents = {
+        "format": FORMAT,
+        "train": [{"corpus": one.name, "content": one.identity} for one in corpora.train],
+        "valid": [{"corpus": one.name, "content": one.identity} for one in corpora.valid],
+        "tokenizers": tokenizers_digest(tokenizers),
+        **({"valid_of_format_1": [one._asdict() for one in old_valid]} if old_valid else {}),
+    }
+    write_file(config.directory / "config.toml", to_toml(config))
+    write_file(config.directory / "data" / "corpora.json", json.dumps(contents, indent=1) + "\n")
+
+
+def to_toml(config: Config) -> str:
+    """Writes every setting, as a file that `load` reads back to an equal config."""
+    lines: list[str] = []
+    for name, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
+        else:
+            lines.append(f"{name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """JSON is valid TOML, except for surrogate pairs and an unescaped DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

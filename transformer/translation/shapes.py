@@ -1,0 +1,36 @@
+"""Few, fixed shapes for translating and scoring: the shape of a row depends on its own length alone.
+
+So a sentence gets the same result whatever its neighbours are, and nothing compiles after the first batch of a shape.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # tokens; above them, powers of two
+
+
+def padded_length(tokens: int) -> int:
+    """Returns the length to which a row of so many tokens is padded."""
+    return next((length for length in LENGTHS if tokens <= length), 1 << (tokens - 1).bit_length())
+
+
+def group(tokens: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, int, list[int]]]:
+    """Groups rows with the given numbers of tokens into batches: (length, rows, indices of the rows that are present).
+
+    A length has a fixed number of rows, as many as fit into `batch_tokens` positions; in the last batch of a length,
+    some rows may be missing.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, count in enumerate(tokens):
+        members[padded_length(count)].append(index)
+    for length, indices in sorted(members.items()):
+        rows = max(1, batch_tokens // length)
+        for start in range(0, len(indices), rows):
+            yield length, rows, indices[start : start + rows]
+
+
+def column(values: Sequence[int], rows: int) -> np.ndarray:
+    """Returns the values as int32 [rows]; missing rows get 1, the smallest length limit."""
+    return np.array([*values, *[1] * (rows - len(values))], np.int32)

@@ -1,0 +1,24 @@
+"""Windows of lines, which are translated together so that their batches are full."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+LINES = 2048
+CHARACTERS = 1 << 20  # a window ends with the line that reaches this number
+
+
+def windows(lines: Iterable[str | None], is_ready: Callable[[], bool] = lambda: True) -> Iterator[list[str | None]]:
+    """Yields the lines in lists of at most LINES, and of about CHARACTERS.
+
+    A list also ends if `is_ready()` says that the next line has not arrived yet: whoever types a line into a terminal
+    gets its translation.
+    """
+    window: list[str | None] = []
+    characters = 0
+    for line in lines:
+        window.append(line)
+        characters += len(line or "")
+        if len(window) == LINES or characters >= CHARACTERS or not is_ready():
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
