@@ -83,6 +83,18 @@ def test_guards_hide_no_computation(file: Path) -> None:
         assert not [name for name in imports(file) if re.match(r"flax|jax\.numpy", name)]
 
 
+def lines_of_code(function: ast.FunctionDef) -> int:
+    """The lines of a function, without its docstring."""
+    text = ast.get_docstring(function, clean=False)
+    return function.end_lineno - function.lineno + 1 - (text.count("\n") + 1 if text else 0)
+
+
+@each_file
+def test_functions_are_short(file: Path) -> None:
+    functions = [node for node in ast.walk(ast.parse(file.read_text("utf8"))) if isinstance(node, ast.FunctionDef)]
+    assert not [function.name for function in functions if lines_of_code(function) > 40]
+
+
 @each_file
 def test_a_file_holds_one_idea(file: Path) -> None:
     lines = len(file.read_text(encoding="utf8").splitlines())

@@ -1,7 +1,8 @@
 """The expected failures and their exit codes.
 
-Every failure that a user can cause is one of these: the command line prints its text as one line on stderr and exits
-with its code. Any other exception is a bug in this package, and keeps its traceback (exit code 1).
+A failure that a user can cause is raised as one of these: the command line prints its text as one line on stderr and
+exits with its code. cli/main.py treats errors of the system in the same way. Any other exception is a bug in this
+package, and keeps its traceback (exit code 1).
 """
 
 import difflib
@@ -10,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _LINE_BREAK = re.compile("[\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -40,19 +43,19 @@ class ResourceError(ExpectedError):
 
 
 class DivergenceError(ExpectedError):
-    """The training produced NaN or infinite values, many times in a row."""
+    """The training diverged: a weight is NaN or infinite, or the loss of many updates in a row."""
 
     exit_code = 5
 
 
 class Preempted(ExpectedError):
-    """Stopped by SIGTERM after saving: the same command resumes."""
+    """Stopped by SIGTERM, after saving the updates that were made: the same command resumes."""
 
     exit_code = 75
 
 
 class Interrupted(Preempted):
-    """Stopped by Ctrl-C after saving: the same command resumes."""
+    """Stopped by Ctrl-C, after saving the updates that were made: the same command resumes."""
 
     exit_code = 130
 
@@ -63,7 +66,7 @@ def reporting_full_disk(place: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if problem.errno not in DISK_FULL:
             raise
         raise cannot_write(place, problem) from problem
 
@@ -71,12 +74,14 @@ def reporting_full_disk(place: Path | str) -> Iterator[None]:
 def cannot_write(what: Path | str, problem: Exception) -> ResourceError:
     """The error for a failed write, with the reason that the system gave."""
     reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
-    return ResourceError(f"{what}: cannot be written: {reason}; free some space, and run the same command again")
+    is_full = getattr(problem, "errno", errno.ENOSPC) in DISK_FULL
+    remedy = "free some space" if is_full else "check that it can be written"
+    return ResourceError(f"{what}: cannot be written: {reason}; {remedy}, and run the same command again")
 
 
 def one_line(text: str) -> str:
     """Returns the text with a space for each line-breaking character and NUL, and U+FFFD for each lone surrogate."""
-    if text.isprintable():  # no character that is replaced here is printable, and most lines are
+    if text.isprintable():  # fast, because most lines are, and no character that is replaced is printable
         return text
     return _SURROGATE.sub("\ufffd", _LINE_BREAK.sub(" ", text))
 

@@ -106,10 +106,10 @@ class Input:
     def faults(self) -> Iterator[str]:
         """Yields a message about each kind of fault that the lines so far had."""
         if self.with_controls:
-            yield f"{number_of_lines(self.with_controls)} contained control characters, which became spaces"
+            yield f"{format_line_count(self.with_controls)} contained control characters, which became spaces"
         if self.not_utf8:
             were = "was" if self.not_utf8 == 1 else "were"
-            yield f"{number_of_lines(self.not_utf8)} {were} not valid UTF-8: invalid bytes became U+FFFD"
+            yield f"{format_line_count(self.not_utf8)} {were} not valid UTF-8: invalid bytes became U+FFFD"
 
 
 def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
@@ -132,7 +132,7 @@ def has_controls(text: str) -> bool:
     return not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
 
 
-def number_of_lines(count: int) -> str:
+def format_line_count(count: int) -> str:
     return f"{count} line" if count == 1 else f"{count} lines"
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import jax
 
 
-def start_jax() -> None:
+def configure_jax() -> None:
     """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or else in the user's cache folder.
 
     Without a folder that can be written, every run compiles them again.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute():  # it is not without a home directory
+    if (
+        "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute()
+    ):  # it is relative if there is no home directory
         jax.config.update("jax_compilation_cache_dir", str(cache / "transformer-translation" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of an error that it also raises

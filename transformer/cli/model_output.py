@@ -34,7 +34,7 @@ class Rejected(UsageError):
 def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
     """Restores `place` as it was, absent or an empty directory, if the work inside fails.
 
-    With `keep`, a model that was Rejected is kept. The message of Rejected says what became of it.
+    With `keep`, a model that was Rejected is kept. The message of Rejected states which of both was done.
     """
     existed, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
     try:
@@ -43,7 +43,7 @@ def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
         if keep:
             raise Rejected(f"{problem}; it is kept in {place}") from None
         _restore(place, missing, existed=existed)
-        raise Rejected(f"{problem}; nothing is left in {place} (--keep leaves it there)") from None
+        raise Rejected(f"{problem}; {place} was deleted; --keep keeps it") from None
     except BaseException:
         _restore(place, missing, existed=existed)
         raise

@@ -1,4 +1,4 @@
-"""Output streams: complete lines, in files that are complete or absent."""
+"""Output streams: complete lines, in files that are replaced when they are complete."""
 
 import errno
 import os
@@ -18,11 +18,11 @@ from transformer.run.signals import STOP_SIGNALS, StopRequest, handling
 
 
 class Stopped(SystemExit):
-    """A signal has stopped the work; everything that was written before it is complete lines."""
+    """A signal has stopped the work; the output so far ends with a complete line."""
 
 
 class Output:
-    """A stream of complete lines: a signal that arrives while they are written stops the process after them."""
+    """A stream of complete lines: a signal that arrives while lines are written stops the process after them."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -71,7 +71,7 @@ class Output:
 
 @contextmanager
 def open_output(path: str) -> Iterator[Output]:
-    """Opens a file, or stdout for `-`. A file gets its name when it is complete; a failure changes nothing."""
+    """Opens a file, or stdout for `-`. A regular file is renamed when it is complete; a failure leaves the old one."""
     if path == "-":
         if sys.stdout is None:
             raise ResourceError("stdout is closed; open it, or name a file for the output")
@@ -184,7 +184,9 @@ def refuse_overwriting(output: str, *inputs: str, model: str | None = None) -> N
         if any(_same_file(sys.stdin if path == "-" else path, place) for place in outputs):
             raise UsageError(f"{named}: is both the output and an input; name another file for the output")
     if model is not None and output != "-":
-        folder = unfinished_path(output).parent  # a run directory may have other files, but not its folders
+        folder = unfinished_path(
+            output
+        ).parent  # other files are allowed in a run directory, but not in its model or its checkpoints
         if folder.is_relative_to(os.path.realpath(model)) and (folder / "manifest.json").exists():
             raise UsageError(f"{output}: is among the files of the model; name a file elsewhere for the output")
 

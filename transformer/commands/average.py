@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> None:
         " them. train.keep is the number of checkpoints that a run keeps.",
     )
     parser.add_argument("run", type=path, metavar="RUN", help="a run directory; it is only read")
-    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not exist")
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; absent or empty")
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--last", type=int, metavar="N", help="the N newest checkpoints")
     choice.add_argument("--best", type=int, metavar="N", help="the N best ones by the run's train.best_metric")
@@ -29,11 +29,11 @@ def main(words: Sequence[str]) -> None:
     place, run = check_output(arguments.output), Path(arguments.run)
     import jax
 
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
     from transformer.run.averaging import average, best_steps, newest_steps, read_config
     from transformer.translation.model_dir import save_model
 
-    start_jax()
+    configure_jax()
     jax.config.update("jax_platforms", "cpu")  # sums need no accelerator, whose memory a training may use
     config = read_config(run)
     choose = newest_steps if flag == "--last" else best_steps

@@ -13,17 +13,17 @@ def main(words: Sequence[str]) -> None:
     parser = Parser(
         "convert",
         "Write a model with its weights stored in another precision: float16 and bfloat16 take half the space on the"
-        " disk. Computations do not depend on it.",
+        " disk. Computations are in the same precision as before.",
     )
     parser.add_argument(
         "model", type=path, metavar="MODEL", help="a model directory, or a run directory for its best model"
     )
-    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not exist")
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; absent or empty")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         required=True,
-        help="float16 rounds to 11 bits and reaches 65504; bfloat16 rounds to 8 and reaches as far as float32",
+        help="float16 has 11 significant bits, up to 65504; bfloat16 has 8, and the range of float32",
     )
     arguments = parser.parse(words)
     place = check_output(arguments.output)

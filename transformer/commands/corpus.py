@@ -7,6 +7,7 @@ from pathlib import Path
 from transformer.cli.arguments import Parser, path
 from transformer.cli.output import open_output, refuse_overwriting
 from transformer.config import Data
+from transformer.config.loading import with_overrides
 from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean
 from transformer.data.corpus import open_corpus
 from transformer.errors import UsageError, one_line
@@ -38,8 +39,7 @@ def main(words: Sequence[str]) -> None:
     arguments = parser.parse(words)
     if arguments.source == arguments.target:
         raise UsageError(f"--target {arguments.target}: is the source language too; each language needs its own file")
-    if not 0 <= arguments.max_left_out <= 1:
-        raise UsageError(f"--max-left-out {arguments.max_left_out}: must be from 0 to 1")
+    with_overrides(Data(), {"max_left_out": arguments.max_left_out}, "data")  # checks its bounds
     corpus = open_corpus(arguments.corpus, arguments.source, arguments.target, "train")
     report = CleaningReport()
     pairs = clean(corpus, report)

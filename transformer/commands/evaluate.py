@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> None:
         default="13a",
         help="tokenizer of sacreBLEU for BLEU; none: the lines are tokenized already (default: 13a)",
     )
-    parser.add_argument("--beam-size", type=int, metavar="K", help="hypotheses kept open (default: that of the model)")
+    parser.add_argument("--beam-size", type=int, metavar="K", help="beam size (default: decode.beam_size of the model)")
     arguments = parser.parse(words)
     if (arguments.model is None) == (arguments.hypothesis is None):
         raise UsageError("evaluate: give either --model DIR with --source FILE, or --hypothesis FILE")
@@ -69,10 +69,10 @@ def _check_count(name: str, lines: Sequence[str], reference: str, references: Se
 
 
 def _translate(model: str, sources: Sequence[str], beam_size: int | None, output: Output) -> list[str]:
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
     from transformer.translation.translator import Translator
 
-    start_jax()
+    configure_jax()
     hypotheses = []
     for translation in Translator.load(model).translate(sources, beam_size=beam_size):
         output.raise_if_stopped()

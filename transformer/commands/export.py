@@ -25,11 +25,8 @@ QUANTIZATIONS = ("float32", "float16", "bfloat16", "int8", "int8_float32", "int8
 
 
 def main(words: Sequence[str]) -> None:
-    parser = Parser(
-        "export",
-        "Write a model for another program, and check that both give the same results, if that program is installed.",
-    )
-    parser.add_argument("output", type=path, metavar="OUT", help="the directory to write; must not exist")
+    parser = Parser("export", "Write a model for another program, and check the results if that program is installed.")
+    parser.add_argument("output", type=path, metavar="OUT", help="the directory to write; absent or empty")
     parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
     parser.add_argument(
         "--to",
@@ -48,12 +45,12 @@ def main(words: Sequence[str]) -> None:
     place = check_output(arguments.output)
     import jax
 
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
     from transformer.cli.peers import check_agreement, lines_to_check
     from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
-    start_jax()
+    configure_jax()
     jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
     translator = Translator.load(arguments.model)
     decode = with_overrides(translator.config.decode, section_of(arguments, Decode, "decode."), "decode")
@@ -63,8 +60,8 @@ def main(words: Sequence[str]) -> None:
         _put(place, write)
         size = sum(file.stat().st_size for file in place.iterdir()) / 1e6
         log.info("exported %s to %s: %.2f MB", arguments.model, arguments.output, size)
-        exact = arguments.quantization == "float32"
-        check_agreement(translator, lambda: peer(place), lines, arguments.to, exact=exact)
+        is_exact = arguments.quantization == "float32"
+        check_agreement(translator, lambda: peer(place), lines, arguments.to, exact=is_exact)
 
 
 Write = Callable[[Path], None]

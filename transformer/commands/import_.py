@@ -17,7 +17,7 @@ def main(words: Sequence[str]) -> None:
         " program is installed.",
     )
     parser.add_argument("folder", type=path, metavar="DIR", help="the other program's model")
-    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; must not exist")
+    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; absent or empty")
     parser.add_argument(
         "--from", required=True, choices=("marian",), dest="program", help="MarianMTModel of Hugging Face, as OPUS-MT's"
     )
@@ -28,14 +28,14 @@ def main(words: Sequence[str]) -> None:
     place = check_output(arguments.output)
     import jax
 
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
     from transformer.cli.peers import check_agreement, lines_to_check, marian
     from transformer.interop.marian.import_ import import_marian
     from transformer.translation.model_dir import save_model
     from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
-    start_jax()
+    configure_jax()
     jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
     imported = import_marian(Path(arguments.folder), arguments.source, arguments.target)
     with restore_on_failure(place, keep=arguments.keep):

@@ -43,11 +43,11 @@ def main(words: Sequence[str]) -> None:
         raise UsageError("--source - and --target -: only one of them can be stdin")
     refuse_overwriting(arguments.output, arguments.source, arguments.target, model=arguments.model)
     pairs = _pairs(arguments.source, arguments.target)
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
     from transformer.translation.scoring import score
     from transformer.translation.translator import Translator
 
-    start_jax()
+    configure_jax()
     translator = Translator.load(arguments.model)
     number, remaining = 0, iter(pairs)
     with open_output(arguments.output) as output:

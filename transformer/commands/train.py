@@ -17,9 +17,9 @@ def main(words: Sequence[str]) -> None:
     )
     arguments = parser.parse(words)
     config = config_of(arguments)
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
 
-    start_jax()
+    configure_jax()
     from transformer.run.trainer import train
 
     train(config, allow_changes=arguments.allow_config_change)

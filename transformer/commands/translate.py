@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transformer.cli.arguments import Parser, add_section, path, section_of
-from transformer.cli.input import Input, json_line, number_of_lines, open_input
+from transformer.cli.input import Input, format_line_count, json_line, open_input
 from transformer.cli.output import Output, open_output, refuse_overwriting
 from transformer.config import Decode, Sampling
 from transformer.config.loading import with_overrides
@@ -26,10 +26,10 @@ Translate = Callable[..., "Iterator[Translation]"]
 def main(words: Sequence[str]) -> None:
     arguments = _parser().parse(words)
     sampling = _check(arguments)
-    from transformer.cli.jax_setup import start_jax
+    from transformer.cli.jax_setup import configure_jax
     from transformer.translation.translator import Translator
 
-    start_jax()
+    configure_jax()
     translate = _translate_function(Translator.load(arguments.model), arguments, sampling)
     translate([])  # refuses options that this model does not support before any input is read
     began = time.perf_counter()
@@ -46,8 +46,8 @@ def main(words: Sequence[str]) -> None:
     for fault in source.faults():
         log.warning("%s", fault)
     if skipped:
-        log.warning("%s too long: left blank", number_of_lines(skipped))
-    log.info("%s in %.1f s", number_of_lines(source.count), time.perf_counter() - began)
+        log.warning("%s too long: left blank", format_line_count(skipped))
+    log.info("%s in %.1f s", format_line_count(source.count), time.perf_counter() - began)
 
 
 def _translate_function(translator: "Translator", arguments: Namespace, sampling: Sampling | None) -> Translate:

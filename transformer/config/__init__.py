@@ -1,7 +1,8 @@
-"""Every setting of a run, one file per section: its default, meaning, bounds and effect on a run in progress.
+"""Every setting of a run, one file per section: its default, meaning, bounds, and the effect of changing it later.
 
-A config file states only what differs from the defaults. Values come from the defaults, then the TOML file, then the
-flags (`--section.key VALUE`); all of them pass the same checks, before anything is computed (loading.py).
+A config file states only what differs from the defaults. Flags (`--section.key VALUE`) override the TOML file, which
+overrides the values that a run has recorded and the defaults. All values pass the same checks, before anything is
+computed (loading.py).
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ class Data(Section):
     max_ratio: Annotated[float, Field(ge=1), FIXED] = 9.0
     """tokens of the longer side divided by those of the shorter; pairs beyond it are left out, and counted"""
     max_left_out: Annotated[float, Field(ge=0, le=1), HARMLESS] = 0.1
-    """fraction of the pairs that may be left out, for whatever reason; a corpus that loses more is refused"""
+    """fraction of the pairs that may be left out, for whatever reason; a corpus with a larger fraction is refused"""
     strict: Annotated[bool, HARMLESS] = False
     """refuse a corpus whose sides look shifted against each other, instead of warning"""
     buckets: Annotated[int, Field(ge=1, le=64), CHANGES_RESULT] = 10

@@ -15,8 +15,8 @@ class Decode(Section):
     length_penalty: Annotated[float, Field(ge=0, le=10), CHANGES_RESULT] = 1.0
     """alpha in score = log-probability / length^alpha (EOS counted)"""
     stop: Annotated[Literal["full", "unlikely", "certain"], CHANGES_RESULT] = "full"
-    """a sentence is finished when K hypotheses are finished (full), and the best open one has a lower score now
-    (unlikely to win), or cannot reach a higher one (certain to lose)"""
+    """when the search of a sentence stops: K hypotheses are finished (full), and the best open one does not score
+    higher now than the worst of them (unlikely), or cannot score higher later (certain)"""
     min_length: Annotated[int, Field(ge=0, le=1 << 10), CHANGES_RESULT] = 1
     """fewest tokens of a translation, EOS not counted"""
     max_ratio: Annotated[float, Field(gt=0, le=1 << 10), CHANGES_RESULT] = 2.0

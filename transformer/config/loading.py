@@ -1,4 +1,4 @@
-"""Reads a config from a TOML file and dotted flags, . Errors are one line: file, key, value, remedy."""
+"""Reads a config from a TOML file and from dotted flags. Each error is one line with the file and the key."""
 
 import json
 import tomllib
@@ -140,13 +140,15 @@ def _parse(path: str | Path, shown: str) -> dict[str, Any]:
 
 
 def _refuse_lax_values(values: Mapping[str, Any]) -> None:
-    """Raises TypeError for what pydantic accepts: true for 1, integers beyond TOML's, NUL in a file name."""
+    """Raises TypeError for values that pydantic accepts: a boolean for a number, more than 64 bits, NUL in a text."""
     for setting in settings():
         section, _, name = setting.key.rpartition(".")
         place = values.get(section) if section else values
         value = place.get(name) if isinstance(place, Mapping) else None
         if isinstance(value, bool) and setting.default not in ("true", "false"):
-            raise TypeError(f"{setting.key} = {json.dumps(value)}: not a boolean; as {setting.default}")
+            raise TypeError(
+                f"{setting.key} = {json.dumps(value)}: must not be a boolean; the default is {setting.default}"
+            )
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise TypeError(f"{setting.key}: an integer of more than 64 bits; use a smaller one")
         if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):

@@ -8,7 +8,7 @@ from transformer.config.section import HARMLESS, Count, Section
 
 
 class Mesh(Section):
-    """The devices as a grid: batch x parameters split by rows x parameters split by heads and columns."""
+    """The devices as a grid with the axes data, fsdp and tensor; training/sharding.py states what each axis splits."""
 
     data: Annotated[int, Field(ge=-1), HARMLESS] = -1
     """devices over which a batch is split; -1: all that the other axes leave"""

@@ -8,7 +8,7 @@ from transformer.config.section import CHANGES_RESULT, FIXED, Count, Depth, Rate
 
 
 class Model(Section):
-    """The shape of the Transformer. The settings that are not FIXED do not change what the same weights compute."""
+    """The shape of the Transformer. Settings that are not FIXED can change with the same weights."""
 
     d_model: Annotated[int, Field(ge=1, le=1 << 16), FIXED] = 512
     """D: width of the residual stream"""
@@ -17,9 +17,9 @@ class Model(Section):
     num_heads: Annotated[Count, FIXED] = 8
     """H: attention heads, each of width C = D / H"""
     encoder_layers: Annotated[Depth, FIXED] = 6
-    """N of the encoder"""
+    """N: layers of the encoder"""
     decoder_layers: Annotated[Depth, FIXED] = 6
-    """N of the decoder"""
+    """N: layers of the decoder"""
     dropout: Annotated[Rate, CHANGES_RESULT] = 0.1
     """fraction of the residuals and of the embeddings that is dropped in training"""
     attention_dropout: Annotated[Rate, CHANGES_RESULT] = 0.0
@@ -41,7 +41,7 @@ class Model(Section):
     tie_embeddings: Annotated[Literal["all", "decoder", "none"], FIXED] = "all"
     """which embeddings share one table: all (source, target, output), decoder (target, output), none"""
     compute_dtype: Annotated[Literal["auto", "float32", "bfloat16"], CHANGES_RESULT] = "auto"
-    """precision of matrix products (auto: bfloat16 on GPU and TPU, float32 on CPU)"""
+    """precision of activations and matrix products (auto: bfloat16 on GPU and TPU, float32 on CPU)"""
     remat: Annotated[bool, CHANGES_RESULT] = False
     """recompute activations in the backward pass: less memory, about a third more time"""
 

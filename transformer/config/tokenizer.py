@@ -17,7 +17,7 @@ class Tokenizer(Section):
     vocab_size: Annotated[int, Field(ge=16, le=1 << 20), FIXED] = 16000
     """pieces per model, the four control and unknown symbols included"""
     shared: Annotated[bool, FIXED] = True
-    """one model for both sides, or one per side"""
+    """true: one model for both sides; false: one per side"""
     byte_fallback: Annotated[bool, FIXED] = True
     """spell what has no piece as bytes, so that nothing is unknown (takes 256 pieces)"""
     character_coverage: Annotated[float, Field(ge=0.98, le=1), FIXED] = 0.9995

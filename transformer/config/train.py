@@ -30,7 +30,7 @@ class Train(Section):
     batch_tokens: Annotated[Count, CHANGES_RESULT] = 25_000
     """target positions of one update, padding included, over all devices"""
     accumulate: Annotated[Count, CHANGES_RESULT] = 1
-    """parts into which an update is split, computed one after another: less memory, same result"""
+    """parts into which a batch is split, computed one after another: less memory; only dropout differs"""
     learning_rate: Annotated[float, Field(gt=0), CHANGES_RESULT] = 1e-3
     """peak of the learning rate"""
     schedule: Annotated[Literal["inverse_sqrt", "cosine", "constant"], CHANGES_RESULT] = "inverse_sqrt"
@@ -38,7 +38,7 @@ class Train(Section):
     warmup_steps: Annotated[Updates, CHANGES_RESULT] = 4000
     """updates in which the learning rate grows linearly to its peak"""
     cooldown_steps: Annotated[Updates, CHANGES_RESULT] = 0
-    """last updates, in which the learning rate also falls linearly to zero"""
+    """last updates, in which the learning rate also falls linearly, to a fraction 1 / cooldown_steps"""
     adam_b1: Annotated[Rate, CHANGES_RESULT] = 0.9
     """decay of Adam's mean of gradients"""
     adam_b2: Annotated[Rate, CHANGES_RESULT] = 0.98
@@ -46,7 +46,7 @@ class Train(Section):
     adam_epsilon: Annotated[float, Field(gt=0), CHANGES_RESULT] = 1e-9
     """added to the denominator in Adam"""
     weight_decay: Annotated[float, Field(ge=0), CHANGES_RESULT] = 0.0
-    """decoupled weight decay (AdamW), on matrices only"""
+    """decoupled weight decay (AdamW), on the matrices of linear layers and embeddings only"""
     clip_norm: Annotated[float, Field(ge=0), CHANGES_RESULT] = 1.0
     """largest global norm of a gradient; larger ones are scaled down; 0: no clipping"""
     label_smoothing: Annotated[Rate, CHANGES_RESULT] = 0.1
@@ -58,7 +58,7 @@ class Train(Section):
     eval_every: Annotated[Count, CHANGES_RESULT] = 1000
     """updates between validations"""
     save_every: Annotated[Count, HARMLESS] = 1000
-    """updates between checkpoints"""
+    """updates between checkpoints; one is also saved after each validation"""
     keep: Annotated[Count, HARMLESS] = 2
     """newest checkpoints that are kept, besides the best one"""
     best_metric: Annotated[Literal["bleu", "chrf", "nll"], CHANGES_RESULT] = "bleu"

@@ -1,1 +1,1 @@
-"""text -> ids -> batches"""
+"""Text -> ids -> batches."""

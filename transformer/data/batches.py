@@ -1,7 +1,8 @@
 """Batches with few, fixed shapes: length buckets, the plan of an epoch, prefetching.
 
-The bucket of a pair depends on its own lengths alone, the number of rows of a bucket is constant, and the batch of a
-step is a function of (seed, step): resuming needs no state of an iterator.
+Each pair is assigned to a bucket by its lengths; pairs that do not fill a batch move to the next larger bucket. The
+number of rows of a bucket is constant, and the batch of a step is a function of (seed, step), so that resuming needs
+no state of an iterator.
 """
 
 import math
@@ -35,7 +36,7 @@ class Bucket(NamedTuple):
 class Batch(Generic[AnyArray]):
     """Pairs of sentences, padded to the shape of their bucket."""
 
-    source: AnyArray  # int32 [B, S], each row ends with the end-of-sentence symbol
+    source: AnyArray  # int32 [B, S], each sentence ends with the end-of-sentence symbol
     target: AnyArray  # int32 [B, T], the input of the decoder: the start symbol first
     labels: AnyArray  # int32 [B, T], what the decoder predicts: the end-of-sentence symbol last
 
@@ -49,8 +50,8 @@ def choose_buckets(lengths: np.ndarray, *, count: int, batch_tokens: int, multip
     """Returns the at most `count` shapes that need the least padding, for pairs of the given lengths [pairs, 2].
 
     Both sides of a shape have one length, that of the longer side of its longest pair. The best bounds are found by
-    dynamic programming over the histogram of lengths. `batch_tokens` is target positions per batch; the number of rows
-    is a multiple of `multiple`, and no larger than the pairs can fill.
+    dynamic programming over the histogram of lengths. A batch has at most `batch_tokens` target positions, but at least
+    `multiple` rows; the number of rows is a multiple of that, and no larger than the pairs need.
     """
     longer = lengths.max(axis=1)
     sizes, pairs = np.unique(longer, return_counts=True)
@@ -136,8 +137,10 @@ class Batches:
 
 
 def row_multiple(shards: int, accumulate: int) -> int:
-    """Returns a number of rows that divides among devices and parts; a multiple of 8, so that batches are the same on
-    1, 2, 4 and 8 devices."""
+    """Returns the number of which the rows of a batch are a multiple, so that they divide among devices and parts.
+
+    It is a multiple of 8, so that batches are the same if shards x parts divides 8.
+    """
     return math.lcm(8, shards * accumulate)
 
 

@@ -88,7 +88,7 @@ def open_corpora(specs: Iterable[str], source: str, target: str, split: str) -> 
 
 
 def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the corpus that `spec` names, and checks it as far as possible without reading all of it.
+    """Opens the corpus that `spec` names, and checks its files or columns; of PREFIX also the numbers of lines.
 
     `spec` is PREFIX (PREFIX.en + PREFIX.de), FILE.tsv, FILE.jsonl (all three plain or .gz), FILE.parquet,
     hf:NAME[:CONFIG]:SPLIT or builtin:clauses[:SPLIT[:COUNT]]. `source` and `target` are language codes: the suffixes of

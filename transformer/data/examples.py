@@ -12,7 +12,7 @@ import numpy as np
 
 from transformer.config import Data
 from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean_lines
-from transformer.data.checks.lengths import warn_of_lengths
+from transformer.data.checks.lengths import length_warning
 from transformer.data.corpus import Corpus, Pair
 from transformer.data.tokenizer import Tokenizers
 from transformer.files.prepared import begin_results, finish_results, read_results
@@ -156,5 +156,5 @@ class _Encoder:
         too_long = report.left_out[self._too_long] / max(report.read, 1)
         warning = ""
         if too_long > MANY_TOO_LONG:
-            warning = warn_of_lengths(name, too_long, self._lengths, self._settings.max_length)
+            warning = length_warning(name, too_long, self._lengths, self._settings.max_length)
         return CorpusSummary(name, report.read, report.kept, report.summary(), warning)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PADDING = -1  # not a token: the models take negative ids as padding
+PADDING = -1  # not a token: the encoder masks negative ids, and in the decoder padding comes last
 
 
 def pad(sentences: Sequence[Sequence[int] | np.ndarray], rows: int, length: int, missing: int) -> np.ndarray:
     """Returns the sentences as int32 [rows, length], padded; each missing row has the single token `missing`.
 
-    No row is empty, because attention needs at least one token to attend to.
+    So no row of a source is empty: attention needs at least one token.
     """
     padded = np.full((rows, length), PADDING, np.int32)
     padded[len(sentences) :, 0] = missing

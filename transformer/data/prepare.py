@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Corpora(NamedTuple):
-    """The corpora of a config: opened, their lines counted, not yet read."""
+    """The corpora of a config, opened and checked, but not yet read as pairs."""
 
     train: list[Corpus]
     valid: list[Corpus]

@@ -15,7 +15,7 @@ VOCABULARY_SUFFIX = ".vocabulary.json"  # replaces .spm in the name of the file 
 
 
 class Tagged(NamedTuple):
-    """The ids of the tag of a text, which selects the target language in some models, and the text without it."""
+    """The ids of the language tag at the start of a text, if there is one, and the rest of the text."""
 
     ids: list[int]
     text: str
@@ -54,7 +54,7 @@ class Tokenizer:
     def _known_or_new(self, index: int, piece: str) -> int:
         """The id of a control symbol. If the model lacks it, adds it under a name that no other piece has.
 
-        The model may have a user-defined symbol of that name, which is text, and exports identify pieces by name.
+        Exports identify pieces by name, and the model may have a user-defined symbol with the usual name.
         """
         if index >= 0:
             return index
@@ -97,7 +97,7 @@ class Tokenizer:
 
     @property
     def spells_everything(self) -> bool:
-        """Whether text without a piece is spelled as bytes, so that no text contains the unknown symbol."""
+        """Whether characters without a piece are encoded as bytes, so that the unknown symbol never occurs."""
         return any(map(self._processor.is_byte, range(self._processor.vocab_size())))
 
     @property

@@ -18,7 +18,7 @@ from transformer.decoding.hypotheses import (
 )
 from transformer.decoding.top import top_k
 
-# finished hypotheses, log-probability of the best open one [B], its tokens [], length limits [B], length penalty ->
+# finished hypotheses, log-probability of the best open one [B], its length [], length limits [B], length penalty ->
 # bool [B], whether the search of a sentence is finished
 StopRule = Callable[[Hypotheses, Array, Array, Array, Array], Array]
 
@@ -31,7 +31,7 @@ def when_full(finished: Hypotheses, best_B: Array, length: Array, max_lengths_B:
 def when_unlikely(
     finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
 ) -> Array:
-    """Stops when K are finished and the best open one has a lower score now: `early_stopping=False` of Hugging Face."""
+    """Stops when K are finished and no open one scores higher now: `early_stopping=False` of Hugging Face."""
     return finished.scores[:, -1] >= length_normalized(best_B, length, length_penalty)
 
 
@@ -50,7 +50,7 @@ STOP_RULES: dict[str, StopRule] = {"full": when_full, "unlikely": when_unlikely,
 class BeamState(Generic[AnyCache]):
     """The state of the search between two steps."""
 
-    position: Array  # int32 [], tokens of an open hypothesis
+    position: Array  # int32 [], number of tokens in each open hypothesis
     tokens: Array  # int32 [B, K, L], open hypotheses
     log_probabilities: Array  # float32 [B, K], of the open hypotheses; -inf: no hypothesis, or the sentence is finished
     cache: AnyCache
@@ -75,9 +75,9 @@ def beam_search(
     At each step the K open hypotheses are continued by every token. Of the 2K most probable continuations, those that
     end the sentence and are among the first K become finished; the first K of the others stay open (there are K of
     them, because each hypothesis ends in one way only). `stop` decides when a sentence is finished.
-    `max_lengths` are the most tokens of each sentence, the end symbol counted, at most L = `cache_length`: at the limit
-    the end symbol is forced. Before `min_length` tokens of text it is forbidden. The result for a sentence does not
-    depend on the other sentences.
+    `max_lengths` is the maximum number of tokens of each sentence, the end symbol counted, at most L = `cache_length`:
+    at the limit the end symbol is forced. Before `min_length` tokens of text it is forbidden. The result for a sentence
+    does not depend on the other sentences.
     """
 
     def is_searching(state: BeamState[AnyCache]) -> Array:
@@ -87,9 +87,7 @@ def beam_search(
         last_BK = jnp.take(state.tokens, jnp.maximum(state.position - 1, 0), axis=2)
         last_BK = jnp.where(state.position == 0, symbols.start, last_BK)
         logits_BKV, cache = step(last_BK, state.cache, state.position)
-        next_BKV = next_log_probabilities(
-            logits_BKV, symbols, state.position, min_length=min_length, max_lengths_B=max_lengths_B
-        )
+        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position, min_length, max_lengths_B)
         candidates = _best_continuations(state, next_BKV)
         finished = _finish(state.finished, candidates, symbols.end, state.position + 1, length_penalty)
 
@@ -107,8 +105,7 @@ def beam_search(
         )
 
     initial = _initial_state(cache, max_lengths_B.shape[0], beam_size, cache_length)
-    finished = jax.lax.while_loop(is_searching, search, initial).finished
-    return jax.tree.map(lambda x: x[:, :n_best], finished)
+    return jax.lax.while_loop(is_searching, search, initial).finished.best(n_best)
 
 
 @dataclass(frozen=True)

@@ -55,15 +55,6 @@ def generate(
     For the other arguments see `beam_search`. The log-probabilities are those of the model, before temperature, top-k
     and top-p.
     """
-    B = max_lengths_B.shape[0]
-    zeros = jnp.zeros((B, count))
-    initial = GenerationState(
-        position=jnp.zeros((), jnp.int32),
-        last=jnp.full((B, count), symbols.start, jnp.int32),
-        is_open=jnp.ones((B, count), bool),
-        cache=cache,
-        hypotheses=Hypotheses(jnp.full((B, count, cache_length), -1, jnp.int32), zeros.astype(jnp.int32), zeros, zeros),
-    )
 
     def is_generating(state: GenerationState[AnyCache]) -> Array:
         return (state.position < cache_length) & jnp.any(state.is_open)
@@ -71,9 +62,7 @@ def generate(
     def extend(state: GenerationState[AnyCache]) -> GenerationState[AnyCache]:
         before = state.hypotheses
         logits_BKV, cache = step(state.last, state.cache, state.position)
-        next_BKV = next_log_probabilities(
-            logits_BKV, symbols, state.position, min_length=min_length, max_lengths_B=max_lengths_B
-        )
+        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position, min_length, max_lengths_B)
         chosen_BK = choose(next_BKV, state.position).astype(jnp.int32)
         added_BK = jnp.take_along_axis(next_BKV, chosen_BK[..., None], axis=-1)[..., 0]
         tokens_BK = jnp.where(state.is_open, chosen_BK, -1)
@@ -82,12 +71,13 @@ def generate(
         zero = jnp.zeros_like(state.position)  # of the same type, also if JAX counts in 64 bits
         tokens = jax.lax.dynamic_update_slice(before.tokens, tokens_BK[..., None], (zero, zero, state.position))
         scores = length_normalized(log_probabilities, lengths, length_penalty)
-        return GenerationState(
-            position=state.position + 1,
-            last=chosen_BK,
-            is_open=state.is_open & (chosen_BK != symbols.end),
-            cache=cache,
-            hypotheses=Hypotheses(tokens, lengths, log_probabilities, scores),
-        )
+        hypotheses = Hypotheses(tokens, lengths, log_probabilities, scores)
+        is_open = state.is_open & (chosen_BK != symbols.end)
+        return GenerationState(state.position + 1, chosen_BK, is_open, cache, hypotheses)
 
+    shape = (max_lengths_B.shape[0], count)
+    zeros = jnp.zeros(shape)
+    empty = Hypotheses(jnp.full((*shape, cache_length), -1, jnp.int32), zeros.astype(jnp.int32), zeros, zeros)
+    start = jnp.full(shape, symbols.start, jnp.int32)
+    initial = GenerationState(jnp.zeros((), jnp.int32), start, jnp.ones(shape, bool), cache, empty)
     return jax.lax.while_loop(is_generating, extend, initial).hypotheses

@@ -34,12 +34,16 @@ class Symbols(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hypotheses:
-    """K token sequences per sentence, best first. Negative ids follow the end."""
+    """K token sequences per sentence, from a beam search best first. Ids after the end are -1."""
 
     tokens: Array  # int32 [B, K, L], the end symbol included
     lengths: Array  # int32 [B, K], the end symbol counted
     log_probabilities: Array  # float32 [B, K], natural logarithm of the whole sequence; a forced end adds 0
     scores: Array  # float32 [B, K]; -inf: no hypothesis was found
+
+    def best(self, count: int) -> "Hypotheses":
+        """Returns the first `count` hypotheses of each sentence."""
+        return jax.tree.map(lambda x: x[:, :count], self)
 
 
 def length_normalized(log_probability: Array, length: Array, length_penalty: Array) -> Array:
@@ -52,7 +56,7 @@ def length_normalized(log_probability: Array, length: Array, length_penalty: Arr
 
 
 def next_log_probabilities(
-    logits_BKV: Array, symbols: Symbols, position: Array, *, min_length: int, max_lengths_B: Array
+    logits_BKV: Array, symbols: Symbols, position: Array, min_length: int, max_lengths_B: Array
 ) -> Array:
     """Returns log softmax(logits) [B, K, V], with -inf for `symbols.never`, and for the end before `min_length` tokens.
 

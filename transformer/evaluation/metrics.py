@@ -20,7 +20,7 @@ def bleu(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
 ) -> Score:
     """BLEU (Papineni et al. 2002; Post 2018), 0 to 100. `tokenize` is the name of a tokenizer of sacreBLEU."""
-    # force: no warning for lines that look tokenized, which callers may want.
+    # force: no warning about text that looks tokenized, because such input is allowed.
     return corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), "BLEU", hypotheses, references)
 
 
@@ -30,7 +30,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
 
 
 def corpus_score(metric: BLEU | CHRF | TER, name: str, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Computes a metric of sacreBLEU. Raises DataError if there are no lines, or not as many references."""
+    """Computes a metric of sacreBLEU. Raises DataError if there are no lines, or their numbers differ."""
     if len(hypotheses) != len(references):
         raise DataError(f"{len(hypotheses)} translations for {len(references)} references: the numbers must be equal")
     if not references:

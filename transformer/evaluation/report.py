@@ -15,7 +15,10 @@ def ter(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
 def evaluate(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
 ) -> list[Score]:
-    """Returns BLEU, chrF and TER of translations against references, line by line. Raises DataError."""
+    """Returns BLEU, chrF and TER of translations against references, line by line.
+
+    `lowercase` and `tokenize` apply to BLEU only. Raises DataError.
+    """
     return [
         bleu(hypotheses, references, lowercase=lowercase, tokenize=tokenize),
         chrf(hypotheses, references),

@@ -1,1 +1,1 @@
-"""Writes files and directories so that they are complete or absent, and verifies them."""
+"""Replaces files and directories when the new content is complete, and verifies them."""

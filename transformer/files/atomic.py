@@ -1,4 +1,4 @@
-"""Writes files and directories so that their name has the old content or the new, whenever the process stops.
+"""Replaces files and directories so that the old or the new content is complete, whenever the process stops.
 
 New content is written under another name, flushed to the disk, and renamed when it is complete.
 """
@@ -19,7 +19,7 @@ def write_file(path: Path, content: str) -> None:
 
 
 def put_directory(new: Path, place: Path, old: Path) -> None:
-    """Renames a complete directory `new` to `place`. Until then, a directory that is there is called `old`."""
+    """Replaces `place` by the complete directory `new`. An existing one is renamed to `old`, and then deleted."""
     if place.exists():
         os.rename(place, old)
     os.rename(new, place)
@@ -38,7 +38,7 @@ def recover_directory(place: Path, old: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Returns when the disk has the content of the file, or the names in the directory."""
+    """Waits until the disk has the content of a file, or the names in a directory (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -58,13 +58,13 @@ def find_damage(directory: Path, files: Mapping[str, Any]) -> str | None:
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Returns the content as JSON with its own sha256 under "seal"; for manifests, which no other manifest covers."""
+    """Returns the content as JSON with its own sha256 under "seal": no other file has the checksum of a manifest."""
     sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return json.dumps({**content, "seal": sha256}, indent=1)
 
 
 def unseal(text: str) -> dict[str, Any]:
-    """Returns the content that `seal` was given. Raises ValueError if the text has changed since, in any character."""
+    """Returns the content that `seal` was given. Raises ValueError if the text is not exactly what `seal` returned."""
     content = json.loads(text)
     if isinstance(content, dict):
         content.pop("seal", None)

@@ -46,7 +46,7 @@ def find_model(path: str | Path) -> Path:
         fault = _fault_of_place(path)
     except OSError as problem:
         raise UsageError(
-            f"{path}: cannot be read: {problem.strerror}; name a run or model directory that can"
+            f"{path}: cannot be read: {problem.strerror}; name a run or model directory that can be read"
         ) from None
     if fault:
         raise UsageError(f"{path}: {fault}")

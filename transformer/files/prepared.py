@@ -41,7 +41,7 @@ def read_results(directory: Path, origin: str) -> dict[str, Any] | None:
 
 
 def begin_results(directory: Path) -> None:
-    """Makes an empty directory, or empties it, the manifest first. Raises UsageError if it has files of others."""
+    """Makes an empty directory, or empties one, its manifest first. Raises UsageError if it has other files."""
     check_own_files(directory, OWN_FILES)
     (directory / NAME).unlink(missing_ok=True)
     place = directory.resolve()  # a link to another disk remains one

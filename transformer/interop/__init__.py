@@ -1,1 +1,1 @@
-"""Models of other programs, both ways."""
+"""Export to other programs, and import of their models."""

@@ -74,11 +74,11 @@ def in_float32(translator: Translator) -> Translator:
 
 
 def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:
-    """Translates the lines with both programs, greedily and with a beam, and lets both score our translations.
+    """Translates the lines with both programs, greedily and with a beam, and lets both score those of this package.
 
-    The beam is that of the model, or 5. Lines that are blank or too long are left out; from the comparison of
-    translations also those that reach their limit; from that of scores those whose translation, tokenized again, is
-    longer than any translation may be.
+    The beam size is that of the model, or 5 if it decodes greedily. Lines that are blank or too long are left out.
+    Translations are not compared if one reaches the length limit; scores are not, if the translation, tokenized again,
+    is longer than the limit.
     """
     beam_size = translator.config.decode.beam_size
     beam_sizes = (1, beam_size if beam_size > 1 else 5)

@@ -73,9 +73,9 @@ class DecoderLayer(nnx.Module):
     ) -> tuple[Array, KeysValues]:
         """One position of each hypothesis: [B, K, D] -> [B, K, D], and the prefix with that position filled in.
 
-        The K hypotheses of a sentence are the query axis of attention, instead of target positions. So all of them
-        attend to one copy of the source, and to one cache of what any of them has written, of which the mask
-        [B, 1, K, K x L] shows each hypothesis its own tokens.
+        The K hypotheses of a sentence take the place of target positions on the query axis. They share one copy of the
+        source, and one cache of all their tokens. The mask [B, 1, K, K x L] lets each hypothesis attend to its own
+        tokens only.
         """
 
         def attend_to_prefix(x: Array) -> Array:

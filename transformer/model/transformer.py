@@ -39,7 +39,8 @@ class Cache:
     def reorder(self, parents_BK: Array) -> Self:
         """Returns the cache in which hypothesis k of each sentence continues the former hypothesis parents[k].
 
-        Keys and values are not moved, which took a third of the time of the search: `beam_mask` selects them.
+        Keys and values stay in place, because moving them takes a third of the time of the search: `beam_mask` selects
+        the right ones.
         """
         return replace(self, beam_indices=jnp.take_along_axis(self.beam_indices, parents_BK[:, :, None], axis=1))
 
@@ -68,7 +69,7 @@ class Transformer(nnx.Module):
         self.target_positions = learned_positions(rngs[4]) if learned else None
         self.encoder = stack(lambda rng: EncoderLayer(settings, dtype=dtype, rng=rng), settings.encoder_layers, rngs[5])
         self.decoder = stack(lambda rng: DecoderLayer(settings, dtype=dtype, rng=rng), settings.decoder_layers, rngs[6])
-        # With norms before the sublayers, the sum of the residuals still needs one.
+        # With norms before the sublayers, the output of the last layer still needs a norm.
         is_pre_norm = settings.norm == "pre"
         self.encoder_norm = Norm(settings.d_model, settings.norm_epsilon) if is_pre_norm else None
         self.decoder_norm = Norm(settings.d_model, settings.norm_epsilon) if is_pre_norm else None

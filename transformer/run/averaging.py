@@ -40,7 +40,7 @@ def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
 def best_steps(run: Path, count: int, settings: Train) -> list[int]:
     """Returns the steps with the best validations among those that have a checkpoint, in order.
 
-    Of equal ones, the earlier step is returned. Raises UsageError if there are fewer.
+    Of equal validations, the earlier is preferred. Raises UsageError if there are fewer.
     """
     qualities = _qualities(run / "metrics.jsonl", settings)
     steps = [step for step in checkpoint_steps(run / "checkpoints") if step in qualities]
@@ -89,5 +89,5 @@ def _check_count(run: Path, steps: Sequence[int], count: int, settings: Train, w
         listed = ", ".join(map(str, steps)) or "none"
         raise UsageError(
             f"{run}: cannot average {count} {what}, there are {len(steps)} ({listed}); use fewer, or train with a"
-            f" larger train.keep: with {settings.keep}, a run keeps that many of the latest, and the best"
+            f" larger train.keep: it is {settings.keep}, the number of latest checkpoints that a run keeps"
         )

@@ -1,10 +1,11 @@
 """Checkpoints: what resuming needs, stored by Orbax. All calls of Orbax are in this file.
 
     checkpoints/STEP/state/          the arrays, in the format of Orbax
-    checkpoints/STEP/manifest.json   format version, version of this package, the step, the progress of the run (by
-                                     name), the sha256 of each file, and its own
+    checkpoints/STEP/manifest.json   format version, version of this package, step, progress, environment and origin of
+                                     the run, the sha256 of each file, and that of the manifest itself
 
-Older formats are converted when they are read (`_upgraded`). Unknown names are ignored; missing ones get defaults.
+Older formats are converted when they are read (`_upgraded`). Unknown fields of the progress are ignored; missing ones
+get their defaults.
 
 A checkpoint is written under another name, flushed to the disk, and renamed when it is complete. So a directory whose
 name is a step was complete once, and the manifest shows whether it still is: Orbax does not detect flipped bits.
@@ -58,7 +59,7 @@ class TrainingProgress:
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that is complete and undamaged."""
+    """A checkpoint, as its manifest describes it."""
 
     step: int
     format: int
@@ -170,7 +171,7 @@ class Checkpoints:
 
 @cache
 def _ignore_late_writes() -> None:
-    """If a write fails, Orbax closes its event loop; each write that is still pending then prints a traceback."""
+    """Hides the tracebacks of writes that are pending when Orbax closes its event loop, after one of them has failed."""
     original_hook = sys.unraisablehook
 
     def hook(problem: "sys.UnraisableHookArgs") -> None:
@@ -275,7 +276,7 @@ def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(problem: OSError | ValueError) -> str:
-    """The reason that the system gave, which Orbax has in a long text."""
+    """The reason that the system gave, from the long message of Orbax."""
     code = re.search(r"os_error_code='(\d+)'", str(problem))
     number = problem.errno if isinstance(problem, OSError) else code and int(code[1])
     return os.strerror(number) if number else " ".join(str(problem).split())

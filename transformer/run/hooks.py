@@ -1,6 +1,6 @@
 """The work between the updates of a run: metrics, validation, the best model, checkpoints, early stopping.
 
-A run that is stopped at any moment loses little, and ends with the same bits as an uninterrupted one.
+A run that is stopped at any moment loses few updates, and ends with the same bits as an uninterrupted one.
 """
 
 import logging
@@ -69,7 +69,7 @@ class RunHooks:
 
     @contextmanager
     def guard(self, batch: Batch[Any]) -> Iterator[None]:
-        """Raises ResourceError if an update with this batch needs more memory than the device has."""
+        """Raises ResourceError if the device has too little memory for this update, or for the one before it."""
         try:
             yield
         except jax.errors.JaxRuntimeError as problem:
@@ -86,7 +86,7 @@ class RunHooks:
         self.metrics.add(step, metrics)
 
     def after_update(self, step: int, state: TrainState) -> None:
-        """Validates and saves if it is time to.
+        """Validates and saves if that is due after this step.
 
         Raises Preempted or Interrupted after saving, if a signal has asked to stop; DivergenceError; ResourceError.
         """
@@ -149,7 +149,7 @@ class RunHooks:
     def _save(self, step: int, state: TrainState, *, must_succeed: bool) -> None:
         self._check_finite(step, state)
         if state.skipped and not must_succeed:
-            return  # so that a run that diverges can be resumed from before, with a lower learning rate
+            return  # so that a run that diverges can be resumed from before the skipped updates, with a lower learning rate
         pending, seconds = self.metrics.pending()
         progress = replace(self.progress, pending=pending, pending_seconds=seconds)
         try:
@@ -173,7 +173,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
 
 def stop_error(stop: StopRequest, step: int, steps: int) -> Preempted:
-    """Returns the error to raise after saving when a signal has asked to stop; it has the exit code."""
+    """Returns the error, with its exit code, for a run that a signal has stopped."""
     kind = Interrupted if stop.signal == signal.SIGINT else Preempted
     if step == 0:
         return kind("stopped by a signal before the first update; the same command starts again")
@@ -181,7 +181,7 @@ def stop_error(stop: StopRequest, step: int, steps: int) -> Preempted:
 
 
 def update_about(config: Config) -> None:
-    """Writes the [about] of the config into RUN/model, which may have been saved with an earlier one."""
+    """Updates [about] in RUN/model, which may have been saved with an older one."""
     place = config.directory / "model"
     if not (place / "config.json").exists():
         return

@@ -1,7 +1,7 @@
 """The model that training starts from: that of `train.init_from`, as it was when the run began.
 
-RUN/data/initial is a copy of it. It is written again as long as the run has no checkpoint, and then it is the only one
-that is read, so that later changes of the model do not affect the run.
+RUN/data/initial is a copy of that model, which each start replaces until the run has a checkpoint. After that, training
+uses the copy, so that later changes of the model do not affect the run.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 A setting that neither the config file nor a flag gives keeps the value in RUN/config.toml, so that a default that
 changes in a new version does not stop a run. Corpora, tokenizers and the model of init_from are compared by content, so
-that they may move. What a changed setting does to a run stands on the setting (config/section.py, `Effect`).
+that they may move. The annotation of each setting states the effect of changing it (config/section.py, `Effect`).
 """
 
 import hashlib
@@ -58,7 +58,7 @@ def _directory(given: Mapping[str, Any]) -> Path | None:
 
 
 def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str, Any]:
-    """The given values, by section, over those that a run in the directory recorded, if one has begun there."""
+    """The recorded values of the run in the directory, if one has begun there, replaced by those that are given."""
     path = directory / "config.toml" if directory is not None else Path()
     if directory is None or not has_begun(directory) or not path.exists():
         return dict(given)
@@ -141,9 +141,9 @@ def check_settings(config: Config, *, allow_changes: bool) -> None:
     fixed = [key for key in changed if EFFECTS[key] is not CHANGES_RESULT]
     if fixed or (changed and not allow_changes):
         changes = ", ".join(f"{key}: {before[key]!r} -> {now[key]!r}" for key in fixed or changed)
-        way_out = "" if fixed else ", resume with --allow-config-change"
+        remedy = "" if fixed else ", resume with --allow-config-change"
         raise UsageError(
-            f"{config.run_dir}: this run started with other settings ({changes}); set them back{way_out},"
+            f"{config.run_dir}: this run started with other settings ({changes}); set them back{remedy},"
             " or choose another run_dir"
         )
 
@@ -163,8 +163,8 @@ def check_corpora(config: Config, before: DataRecord | None, now: Corpora, *, al
             fault = f"the content of {other} has changed since this run started"
         else:
             fault = f"data.{split} = {are} has another content than {were}, which this run started with"
-        way_out = ", resume with --allow-config-change" if split == "valid" else ""
-        raise UsageError(f"{config.run_dir}: {fault}; restore the original corpora{way_out}, or choose another run_dir")
+        remedy = ", resume with --allow-config-change" if split == "valid" else ""
+        raise UsageError(f"{config.run_dir}: {fault}; restore the original corpora{remedy}, or choose another run_dir")
 
 
 def origin(corpora: Corpora, tokenizers: Tokenizers | None) -> dict[str, str]:

@@ -23,7 +23,7 @@ from transformer.errors import UsageError
 from transformer.files.atomic import write_file
 
 FORMAT = 2  # of data/corpora.json
-COMPRESSED = "packed "  # marks a `Corpus.compressed_digest` in data/corpora.json
+COMPRESSED_PREFIX = "packed "  # marks a `Corpus.compressed_digest` in data/corpora.json
 
 
 @contextmanager
@@ -75,7 +75,7 @@ class CorpusRecord(NamedTuple):
     """A corpus as a run recorded it."""
 
     corpus: str  # its name in the config
-    content: str  # its `Corpus.identity`; before format 2, COMPRESSED and its `Corpus.compressed_digest`
+    content: str  # its `Corpus.identity`; before format 2, COMPRESSED_PREFIX and its `Corpus.compressed_digest`
 
 
 class DataRecord(NamedTuple):
@@ -103,8 +103,8 @@ def read_data_record(directory: Path) -> DataRecord | None:
             old = [CorpusRecord(**entry) for entry in content.get("valid_of_format_1", [])]
             return DataRecord(train, valid, content["tokenizers"], old)
         named = loading.load(directory / "config.toml").data
-        train = [CorpusRecord(corpus, COMPRESSED + content["train"][corpus]) for corpus in named.train]
-        valid = [CorpusRecord(corpus, COMPRESSED + content["valid"][corpus]) for corpus in named.valid]
+        train = [CorpusRecord(corpus, COMPRESSED_PREFIX + content["train"][corpus]) for corpus in named.train]
+        valid = [CorpusRecord(corpus, COMPRESSED_PREFIX + content["valid"][corpus]) for corpus in named.valid]
         return DataRecord(train, valid, "", valid)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(
@@ -114,7 +114,7 @@ def read_data_record(directory: Path) -> DataRecord | None:
 
 def same_content(before: CorpusRecord, now: Corpus) -> bool:
     """Whether a recorded corpus has the content of this one."""
-    return before.content in (now.identity, COMPRESSED + now.compressed_digest)
+    return before.content in (now.identity, COMPRESSED_PREFIX + now.compressed_digest)
 
 
 def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool:
@@ -147,7 +147,7 @@ def write_records(
 
 
 def to_toml(config: Config) -> str:
-    """Writes every setting, as a file that `load` reads back to an equal config."""
+    """Returns every setting as TOML, which `load` reads back to an equal config."""
     lines: list[str] = []
     for name, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):
@@ -158,5 +158,5 @@ def to_toml(config: Config) -> str:
 
 
 def _toml(value: object) -> str:
-    """JSON is valid TOML, except for surrogate pairs and an unescaped DEL."""
+    """JSON strings, numbers, booleans and arrays are TOML, if characters are not escaped, and DEL is."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -43,7 +43,7 @@ class StopRequest:
 
     @contextmanager
     def interruptible(self, value: bool) -> Iterator[None]:
-        """Says whether a signal may interrupt the work inside."""
+        """Sets whether a signal may interrupt the `with` block."""
         before, self._interruptible = self._interruptible, value
         try:
             if value:
@@ -55,7 +55,7 @@ class StopRequest:
 
 @contextmanager
 def handling(request: StopRequest, signals: Sequence[int] = STOP_SIGNALS) -> Iterator[None]:
-    """Gives the signals that arrive inside to the request."""
+    """Makes the request handle the signals during the `with` block."""
     request.handled = signals
     before = {number: signal.signal(number, request.handle) for number in signals}
     try:

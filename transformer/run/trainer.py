@@ -1,4 +1,4 @@
-"""Trains the run of a config, or resumes it: guards, data, the state, and then the loop (training/loop.py)."""
+"""Starts or resumes the run of a config: checks, data, state, and then the loop (training/loop.py)."""
 
 import logging
 from dataclasses import replace
@@ -43,13 +43,13 @@ def train(config: Config, *, allow_changes: bool = False) -> None:
 
 
 def _prepare(config: Config, *, allow_changes: bool) -> tuple[Setup, Corpora, DataRecord | None]:
-    """Everything before the first update. It can be interrupted and repeated."""
+    """Checks the run and prepares its data. This work can be interrupted and repeated."""
     checkpoints = config.directory / "checkpoints"
     recover(checkpoints)
     config = resume.with_record(config)
     mesh = make_mesh(config.mesh)
     config, tokenizers = initial_model.complete(config)
-    # These checks come before any file is written, so that a run that is refused is not changed.
+    # These checks come before any file of an existing run is replaced, so that a run that is refused is not changed.
     resume.check_settings(config, allow_changes=allow_changes)
     recorded = run_dir.read_data_record(config.directory)
     corpora = open_all(config)
@@ -108,7 +108,7 @@ def _initial(setup: Setup, shapes: TrainState) -> tuple[TrainState, TrainingProg
 def comparable_progress(
     config: Config, corpora: Corpora, recorded: DataRecord | None, checkpoint: Checkpoint
 ) -> TrainingProgress:
-    """Returns the progress of a checkpoint, without its best score if that cannot be compared with those to come.
+    """Returns the progress of a checkpoint, without its best score if later scores are not comparable with it.
 
     Format 1 recorded the validation corpora by their paths. Its scores can be compared if the content is the same.
     """

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Setup(NamedTuple):
-    """Everything that is the same from the first update to the last."""
+    """The parts of a run that do not change during training."""
 
     config: Config
     data: Prepared
@@ -33,16 +33,16 @@ class Setup(NamedTuple):
 
 
 class Hooks(Protocol):
-    """The work between the updates."""
+    """The functions that the loop calls before and after updates."""
 
     def before_first_update(self, step: int, state: TrainState) -> None: ...
 
     def should_stop(self, step: int, state: TrainState) -> bool:
-        """Whether training ends after the update `step`, before the last one."""
+        """Whether training ends early, after the update `step`."""
         ...
 
     def guard(self, batch: Batch) -> AbstractContextManager[None]:
-        """Surrounds an update, to report its errors."""
+        """Returns a context manager for an update that reports its errors."""
         ...
 
     def record(self, step: int, metrics: UpdateMetrics) -> None: ...
@@ -90,13 +90,13 @@ def _initial_state_function(setup: Setup) -> Callable[..., TrainState]:
     return _cached_partial(initial_state, config.model, config.train, config.seed, *sizes)
 
 
-@cache  # as for make_update: JAX traces and compiles a function once
+@cache  # as for make_update
 def _cached_partial(function: Callable[..., TrainState], *arguments: Any) -> Callable[..., TrainState]:
     return partial(function, *arguments)
 
 
 def jit_update(setup: Setup, shapes: TrainState) -> Update:
-    """Returns the compiled update, which leaves each array of the state on its devices."""
+    """Returns the jitted update, whose new state has the same sharding as the old one."""
     return jax.jit(
         make_update(setup.config.train, setup.config.seed),
         donate_argnums=0,
@@ -109,7 +109,7 @@ def _shardings_of(shapes: TrainState) -> TrainState:
 
 
 def run_updates(setup: Setup, state: TrainState, update: Update, hooks: Hooks) -> None:
-    """Makes all remaining updates."""
+    """Makes the remaining updates, until a hook stops the training."""
     first, last = int(state.step), setup.config.train.steps
     hooks.before_first_update(first, state)
     batches = prefetch(lambda step: put_batch(setup.batches(step), setup.mesh), range(first, last))

@@ -32,7 +32,7 @@ SCHEDULES: dict[str, Schedule] = {"inverse_sqrt": inverse_sqrt, "cosine": cosine
 
 
 def learning_rate(settings: config.Train) -> optax.Schedule:
-    """Returns update (from 0) -> learning rate: linear warm-up, the chosen schedule, linear cool-down at the end."""
+    """Returns the learning rate as a function of the update, from 0: linear warm-up, schedule, linear cool-down."""
     warmup = max(settings.warmup_steps, 1)
     schedule = SCHEDULES[settings.schedule]
 
@@ -57,7 +57,7 @@ def optimizer(settings: config.Train) -> optax.GradientTransformation:
 
 
 def _matrices(parameters: optax.Params) -> optax.Params:
-    """True for the parameters that decay: the matrices of linear maps and embeddings, not biases and norms."""
+    """True for the parameters that decay: kernels of linear layers and embedding tables."""
 
     def is_matrix(path: tuple[object, ...], _: Array) -> bool:
         return any(name in jax.tree_util.keystr(path) for name in ("kernel", "table"))

@@ -16,8 +16,8 @@ from transformer.data.batches import Batch
 from transformer.errors import UsageError
 from transformer.model.parameters import name_of
 
-# For parameters whose name ends with the pattern: the mesh axis that splits each of its axes. Maps into heads and
-# hidden units are split by columns, and maps out of them by rows (Shoeybi et al. 2019): only their results are summed.
+# For arrays whose name ends with the pattern: the mesh axis over which each dimension is sharded. Maps into heads and
+# hidden units are sharded by columns, and maps out of them by rows (Shoeybi et al. 2019): only results are summed.
 RULES = (
     (r"table", PartitionSpec("tensor", "fsdp")),
     (r"(query|key|value|up)\.kernel", PartitionSpec("fsdp", "tensor")),

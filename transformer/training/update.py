@@ -25,9 +25,9 @@ class TrainState:
 
     step: Array  # number of updates
     model: Transformer
-    average: Transformer | None  # moving average of the weights, if train.ema_decay asks for it
+    average: Transformer | None  # moving average of the weights; None if train.ema_decay is 0
     optimizer: optax.OptState
-    skipped: Array  # latest updates in a row that were skipped
+    skipped: Array  # number of consecutive skipped updates up to now
 
 
 @jax.tree_util.register_dataclass
@@ -71,11 +71,11 @@ def initial_state(
     )
 
 
-@cache  # so that JAX traces and compiles once what runs with equal settings in one process share
+@cache  # runs with equal settings in one process get the same function, which JAX compiles only once
 def make_update(settings: config.Train, seed: int) -> Update:
     """Returns a function that updates the state from a batch; to be jitted, with the state donated.
 
-    If the loss or its gradient is NaN or infinite, the update is skipped: only the step advances.
+    If the loss or its gradient is NaN or infinite, the update is skipped: only `step` and `skipped` change.
     """
     transformation = optimizer(settings)
     rate = learning_rate(settings)

@@ -22,7 +22,7 @@ class ModelConfig(Section):
     source_vocabulary: Size
     target_vocabulary: Size
     max_length: Annotated[int, Field(ge=2, le=1 << 20)]
-    """tokens of the longest source that the model was trained on, end of sentence included"""
+    """data.max_length of the training: most tokens of a source, end of sentence included"""
     model: Model
     decode: Decode
     about: About = About()
@@ -55,12 +55,12 @@ class ModelConfig(Section):
         )
 
     def max_target_length(self, source_tokens: int) -> int:
-        """Returns the most tokens of a translation, with the model's own settings; see the function."""
+        """Returns the maximum length of a translation with the model's own settings; see the function below."""
         return max_target_length(source_tokens, self.decode, self.model)
 
 
 def max_target_length(source_tokens: int, decode: Decode, model: Model) -> int:
-    """Returns the most tokens of a translation, EOS counted; it depends on the length of its own source alone.
+    """Returns the maximum number of tokens of a translation, EOS counted, from the length of its own source alone.
 
     It is at least 2, for a token and EOS, and at most as many as the model has learned positions.
     """

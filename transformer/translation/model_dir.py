@@ -6,9 +6,9 @@
     *.vocabulary.json   beside a .spm: other ids than its own, for imported models
     manifest.json       format version, version of this package, and size and sha256 of each file
 
-It is data only, and its bytes depend on config, data, seed and software versions alone: no times, no paths, no names.
-Its author is untrusted: everything that is read is bounded, and checked before memory is allocated for it
-(files/model_files.py).
+It is data only: no code, no times, no paths. On the same hardware its bytes depend on config, data, seed and software
+versions alone. It may come from an untrusted author, so that everything that is read is bounded, and checked before
+memory is allocated for it (files/model_files.py).
 """
 
 import json

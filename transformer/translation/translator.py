@@ -116,8 +116,8 @@ class Translator:
         line that was too long to be read: it is skipped. With `sampling`, the `n_best` hypotheses of a line are
         independent draws, best first, seeded by the number of the line, counted from `first_line`.
 
-        Raises UsageError immediately, except for a line that is not a str; with `long="fail"`, raises DataError at the
-        first line that is too long.
+        Raises UsageError for invalid arguments when it is called; while iterating, UsageError for a line that is not a
+        str, and with `long="fail"` DataError for a line that is too long.
         """
         if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
             raise UsageError(f"lines = {lines!r:.60}: must be several texts, as in [text]")
@@ -147,7 +147,7 @@ class Translator:
         for index, parts in enumerate(self._split([text for _, text in tagged], max_tokens - 1 - tokenizer.max_tags)):
             if len(parts) > 1 and options.long == "fail":
                 raise DataError(
-                    f"line {first_line + index + 1}: more than the {max_tokens} tokens that this model takes;"
+                    f"line {first_line + index + 1}: more than {max_tokens} tokens, the limit of this model;"
                     " shorten it, or have it split or left blank (--long split, --long skip)"
                 )
             if len(parts) > 1 and options.long == "skip":
@@ -180,7 +180,7 @@ class Translator:
     def _search(
         self, to_translate: Sequence[Segment], settings: Decode, options: Options
     ) -> list[tuple[Hypotheses, int]]:
-        """For each segment its hypotheses, as NumPy arrays of one row, and its length limit."""
+        """For each segment its hypotheses, as NumPy arrays without the batch axis, and its length limit."""
         found: dict[int, tuple[Hypotheses, int]] = {}
         model = self.config.model
         for length, rows, indices in group([len(segment.ids) for segment in to_translate], settings.batch_tokens):

@@ -9,8 +9,8 @@ CHARACTERS = 1 << 20  # a window ends with the line that reaches this number
 def windows(lines: Iterable[str | None], is_ready: Callable[[], bool] = lambda: True) -> Iterator[list[str | None]]:
     """Yields the lines in lists of at most LINES, and of about CHARACTERS.
 
-    A list also ends if `is_ready()` says that the next line has not arrived yet: whoever types a line into a terminal
-    gets its translation.
+    A list also ends if `is_ready()` says that the next line has not arrived yet, so that a line that is typed into a
+    terminal is translated at once.
     """
     window: list[str | None] = []
     characters = 0

@@ -10,8 +10,8 @@ of its capital on every line, at even odds, that the shifted partner agrees bett
 pairs agree at least as well, the bet is fair at best, and by Ville's inequality a capital of 1 grows to C with
 probability at most 1/C. A gambler starts at each block of lines with each shift; with C = gamblers / FALSE_ALARMS, the
 probability of a false alarm in a corpus is below FALSE_ALARMS, whatever its lines are, if neighbouring lines are
-independent. (In documents they are not; there, the present pairs must agree at all.) LENGTHS_CORRELATE, KEPT and STAKE
-describe a typical translation: if they are wrong, the bet wins more slowly.
+independent. (In documents they are not; there it holds if the present pairs agree better than chance.)
+LENGTHS_CORRELATE, KEPT and STAKE describe a typical translation: if they are wrong, the bet wins more slowly.
 """
 
 import re
@@ -76,7 +76,7 @@ def find_shifts(pairs: Iterable[tuple[str, str]]) -> list[Shift]:
 
 
 def _windows(pairs: Iterable[tuple[str, str]], known: "_Known") -> Iterator[np.ndarray]:
-    """Features of complete blocks of lines, with FARTHEST more before and after: [lines, 2 sides, 3], NaN outside."""
+    """Features of windows of lines, with FARTHEST more on both sides: [lines, 2 sides, 3], NaN outside the corpus."""
     outside = np.full((FARTHEST, 2, 3), np.nan)
     features = ([_features(source), _features(target)] for source, target in pairs)
     held = outside
@@ -147,7 +147,7 @@ class _Win(NamedTuple):
 
 
 class _Gambler:
-    """Bets on one shift, block by block. After large losses it keeps its best result, and starts again."""
+    """Bets on one shift, block by block. After losses it starts again, and keeps its best result if that is high."""
 
     def __init__(self, by: int) -> None:
         self.by = by

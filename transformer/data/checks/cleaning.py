@@ -12,7 +12,7 @@ from transformer.errors import DataError
 LINES_SHOWN = 5  # per reason, in a summary
 MAX_TEXT_BYTES = 1_000_000
 
-# C0 and C1, without the white space among them: tab, and all characters that some program takes for a line break.
+# C0, DEL and C1, without NUL and white space: tab, and characters that some programs take for a line break.
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 
@@ -78,8 +78,8 @@ class CorpusSummary(NamedTuple):
 def clean(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[Pair]:
     """Yields the pairs that can be used, without white space around their texts, and counts the others in the report.
 
-    A pair is left out if a side is not UTF-8, has NUL or another control character, is longer than MAX_TEXT_BYTES or
-    is empty.
+    A pair is left out if a side is not UTF-8, has NUL or a control character that is not white space, is longer than
+    MAX_TEXT_BYTES or is empty.
     """
     return (pair for _, pair in clean_lines(pairs, report))
 

@@ -11,7 +11,7 @@ UNDAMAGED_BLOCK = 1 << 10  # bytes: the precision with which the place of a dama
 
 
 def damaged(stream: BinaryIO, problem: Exception) -> DataError:
-    """Returns the error for a stream that cannot be read to its end; of a .gz it says how much can be."""
+    """Returns the error for a stream that cannot be read to its end; for a .gz it states how many bytes can be."""
     name = str(getattr(stream, "name", "input"))
     place = f", only its first {_undamaged_bytes(name):,} bytes, decompressed" if name.endswith(".gz") else ""
     return DataError(f"{name}: cannot be read to its end{place}: {one_line(str(problem))}")

@@ -1,11 +1,11 @@
-"""Warns if many pairs are longer than the model takes."""
+"""The warning about pairs that are longer than data.max_length."""
 
 from collections import Counter
 
 import numpy as np
 
 
-def warn_of_lengths(name: str, too_long: float, lengths: Counter[int], max_length: int) -> str:
+def length_warning(name: str, too_long: float, lengths: Counter[int], max_length: int) -> str:
     """Returns a warning with the max_length that keeps most pairs.
 
     `too_long` is the fraction that is left out; `lengths` counts the pairs by the tokens of their longer side.
@@ -13,7 +13,7 @@ def warn_of_lengths(name: str, too_long: float, lengths: Counter[int], max_lengt
     p95, p99 = (_percentile(lengths, percent) for percent in (95, 99))
     return (
         f"{name}: {too_long:.1%} of the pairs are longer than data.max_length = {max_length} tokens, and are left out;"
-        f" 95% have at most {p95}, 99% at most {p99}: set data.max_length = {p99} to keep those"
+        f" 95% have at most {p95}, 99% at most {p99}: data.max_length = {p99} keeps 99%"
     )
 
 

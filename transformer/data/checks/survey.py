@@ -1,4 +1,4 @@
-"""Checks a corpus by its text alone, before anything is computed. The result is stored, and used again."""
+"""Checks a corpus by its text alone, before tokenization. The result is stored, and used again."""
 
 import hashlib
 import logging
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def survey(directory: Path, corpora: Sequence[Corpus], settings: Data) -> None:
-    """Raises DataError if a corpus is empty, or loses more than settings.max_left_out of its pairs.
+    """Raises DataError if a corpus is empty, or more than settings.max_left_out of its pairs are left out.
 
     If its sides look shifted against each other, logs a warning, or raises DataError with settings.strict. The result
-    is stored in `directory`, and reported again without reading the corpora as long as they do not change.
+    is stored in `directory`, and reported again, without repeating the checks, as long as the corpora do not change.
     """
     origin = hashlib.sha256("\n".join(corpus.identity for corpus in corpora).encode()).hexdigest()
     results = read_results(directory, origin)
@@ -43,10 +43,10 @@ def _summarize(corpus: Corpus) -> CorpusSummary:
     others = sum(pair != first for pair in pairs)
     if report.kept > 1 and not others:  # one pair again and again is a mistake, and nothing can be learned from it
         report.left_out["the same pair again"] = report.kept - 1
-    return CorpusSummary(corpus.name, report.read, report.kept, report.summary(), _warn_of_shifts(corpus))
+    return CorpusSummary(corpus.name, report.read, report.kept, report.summary(), _shift_warning(corpus))
 
 
-def _warn_of_shifts(corpus: Corpus) -> str:
+def _shift_warning(corpus: Corpus) -> str:
     """A warning that names the lines, or "" if the corpus looks aligned."""
     shifts = find_shifts(corpus)
     if not shifts:

@@ -30,7 +30,7 @@ from transformer.data.clauses.phrases import IT, PRONOUNS, WHO, noun_phrase, qua
 
 SPLITS = ("train", "valid", "test")
 MAX_WORDS = 18  # of an English sentence
-MAX_REPEATS = 100_000  # draws without a new sentence after which the grammar counts as exhausted
+MAX_REPEATS = 100_000  # draws without a new sentence after which the grammar is taken to have no more
 TENSES: tuple[Tense, ...] = ("present", "present", "past", "modal")  # the present twice: it has the most forms
 
 

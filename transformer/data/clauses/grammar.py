@@ -148,7 +148,7 @@ def assemble(
 
 
 def modal_verb(rng: Random, negated: bool) -> Modal:
-    """A modal verb that may be negated, if it has to be."""
+    """Returns a random modal verb; if `negated`, one that can be: "must not" is "nicht dürfen"."""
     return rng.choice(words.MODALS if negated else (*words.MODALS, words.MUST))
 
 

@@ -1,4 +1,4 @@
-"""The words of the built-in corpus, as tables; `clauses_forms.py` inflects them.
+"""The words of the built-in corpus, as tables; `forms.py` inflects them.
 
 English words have one German word here and never two, so that a sentence has exactly one translation. Words whose
 English is ambiguous were left out: "read" (present or past), "friend" (Freund or Freundin), "sheep" (one or many).

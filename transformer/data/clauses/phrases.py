@@ -106,7 +106,7 @@ def somebody(rng: Random, kinds: Kind = Kind.PEOPLE) -> NounPhrase:
 
 
 def other(rng: Random, kinds: Kind, subject: NounPhrase, negated: bool) -> NounPhrase:
-    """An object: now and then a pronoun, but not the subject's own."""
+    """Generates an object: sometimes a pronoun, but not the first or second person of the subject."""
     if Kind.PERSON not in kinds or rng.random() < 0.7:
         return noun_phrase(rng, kinds, negated=negated)
     return rng.choice([p for p in PRONOUNS if not any({p.person, subject.person} <= same for same in SAME)])

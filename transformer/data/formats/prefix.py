@@ -42,7 +42,9 @@ def _file(prefix: str, language: str) -> Path:
         if os.path.exists(path):  # Path.exists raises an error in a folder that may not be entered
             return path
     if os.path.isdir(prefix):
-        raise DataError(f"{prefix}: is a directory; name the files in it up to the language, as in {prefix}/train")
+        raise DataError(f"{prefix}: is a directory; give the common start of its two files, as in {prefix}/train")
     if os.path.isfile(prefix):
-        raise DataError(f"{prefix}: is one file; name both up to the language (PREFIX), or a .tsv, .jsonl or .parquet")
+        raise DataError(
+            f"{prefix}: is one file; give the common start of two files (PREFIX), or a .tsv, .jsonl or .parquet"
+        )
     raise DataError(f"{plain}: no such file, and no {compressed.name}; the corpus {prefix} needs one file per language")

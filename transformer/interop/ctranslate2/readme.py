@@ -47,9 +47,9 @@ WITH_TAGS = """    tokens = []
 def options(tokenizers: Tokenizers, config: ModelConfig) -> dict[str, Any]:
     """Returns the options of `translate_batch` with which CTranslate2 translates like this package.
 
-    Control symbols are forbidden, except for models whose tokenizer can spell everything, which have never seen one in
-    training besides EOS. CTranslate2 removes forbidden tokens before the softmax, and this package after it, so scores
-    differ slightly.
+    Control symbols are forbidden, unless the tokenizer encodes everything as pieces or bytes: such a model has seen no
+    control symbol in training but EOS. CTranslate2 removes forbidden tokens before the softmax, and this package after
+    it, so scores differ slightly.
     """
     target, decode = tokenizers.target, config.decode
     found = {

@@ -281,7 +281,9 @@ def _parameters(tensors: dict[str, np.ndarray], config: ModelConfig) -> Transfor
             table = tensors[name].astype(np.float32)
             expected = sinusoids(jnp.arange(len(table)), width) if table.ndim == 2 else np.empty(0)
             if table.shape != expected.shape or not np.allclose(table, expected, atol=2e-3):
-                raise UsageError(f"the tensor {name} has other positions than sinusoids in halves")
+                raise UsageError(
+                    f"the tensor {name} is not the table of sinusoidal positions (sines first, then cosines)"
+                )
     model = config.abstract_model()
     parameters = from_marian(tensors, config.model)
     for name, expected in named(model).items():

@@ -127,7 +127,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
-            raise ValueError(f"asks for {f'{module}.{name}'[:100]!r}, which is not part of a tensor; nothing was run")
+            raise ValueError(
+                f"asks for {f'{module}.{name}'[:100]!r}, which does not describe a tensor; no code was run"
+            )
         return NAMES[module, name]
 
     def persistent_load(self, identity: object) -> Storage:
