@@ -90,7 +90,8 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip, cut, empty, Path.unlink])
-def test_t05_damage_to_any_file_is_found(copy: Path, harm, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T05")
+def test_damage_to_any_file_is_found(copy: Path, harm, caplog: pytest.LogCaptureFixture) -> None:
     files = sorted(path.relative_to(copy) for path in (copy / "4").rglob("*") if path.is_file())
     assert len(files) > 5
     for file in files:
@@ -106,7 +107,8 @@ def test_t05_damage_to_any_file_is_found(copy: Path, harm, caplog: pytest.LogCap
         shutil.rmtree(copy.with_name("other"))
 
 
-def test_t05_no_bit_of_a_manifest_can_change(copy: Path) -> None:
+@pytest.mark.fault("T05")
+def test_no_bit_of_a_manifest_can_change(copy: Path) -> None:
     """Nothing lists its sha256 but itself."""
     file = copy / "4" / "manifest.json"
     whole = file.read_bytes()
@@ -119,7 +121,8 @@ def test_t05_no_bit_of_a_manifest_can_change(copy: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(10))
-def test_t05_a_hundred_flips(copy: Path, seed: int) -> None:
+@pytest.mark.fault("T05")
+def test_a_hundred_flips(copy: Path, seed: int) -> None:
     """Each of one bit, anywhere in any file of the newest checkpoint."""
     places = np.random.default_rng(seed)
     files = sorted(path for path in (copy / "4").rglob("*") if path.is_file() and path.stat().st_size)
@@ -134,7 +137,8 @@ def test_t05_a_hundred_flips(copy: Path, seed: int) -> None:
         shutil.copytree(whole, copy)
 
 
-def test_t05_a_damaged_checkpoint_is_put_aside_and_written_again(copy: Path) -> None:
+@pytest.mark.fault("T05")
+def test_a_damaged_checkpoint_is_put_aside_and_written_again(copy: Path) -> None:
     flip(next((copy / "4" / "state").rglob("d/*")))
     checkpoints = Checkpoints(copy, 2)
     assert checkpoints.restore(state(0))
@@ -143,7 +147,8 @@ def test_t05_a_damaged_checkpoint_is_put_aside_and_written_again(copy: Path) -> 
     assert restored(copy) == 4
 
 
-def test_t05_when_all_are_damaged_nothing_starts_from_scratch(copy: Path) -> None:
+@pytest.mark.fault("T05")
+def test_when_all_are_damaged_nothing_starts_from_scratch(copy: Path) -> None:
     for step in ("1", "3", "4"):
         cut(copy / step / "manifest.json")
     with pytest.raises(UsageError, match=r"every checkpoint is damaged \(4: .*; 3: .*; 1: "):
@@ -151,7 +156,8 @@ def test_t05_when_all_are_damaged_nothing_starts_from_scratch(copy: Path) -> Non
     assert Checkpoints(copy, 2).steps == [1, 3, 4]
 
 
-def test_t05_a_directory_without_files_and_a_stolen_name(copy: Path) -> None:
+@pytest.mark.fault("T05")
+def test_a_directory_without_files_and_a_stolen_name(copy: Path) -> None:
     (copy / "6").mkdir()
     shutil.copytree(copy / "3", copy / "5")
     assert restored(copy) == 4
@@ -159,7 +165,8 @@ def test_t05_a_directory_without_files_and_a_stolen_name(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_t01_a_checkpoint_is_there_while_it_is_replaced(copy: Path, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T01")
+def test_a_checkpoint_is_there_while_it_is_replaced(copy: Path, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Death before the n-th renaming in the directory of the checkpoints."""
     checkpoints, rename, calls = Checkpoints(copy, 2), os.rename, []
 
@@ -180,7 +187,8 @@ def test_t01_a_checkpoint_is_there_while_it_is_replaced(copy: Path, call: int, m
     assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4"]
 
 
-def test_t06_leftovers_go_and_what_is_not_ours_stays(copy: Path) -> None:
+@pytest.mark.fault("T06")
+def test_leftovers_go_and_what_is_not_ours_stays(copy: Path) -> None:
     shutil.copytree(copy / "4", copy / "5.unfinished")
     shutil.copytree(copy / "1", copy / "2.unfinished1")
     (copy / "notes.txt").write_text("mine")
@@ -190,7 +198,8 @@ def test_t06_leftovers_go_and_what_is_not_ours_stays(copy: Path) -> None:
     assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4", "my.unfinished.notes", "notes.txt", "step_9"]
 
 
-def test_t03_a_failed_save_leaves_the_others_alone(copy: Path) -> None:
+@pytest.mark.fault("T03")
+def test_a_failed_save_leaves_the_others_alone(copy: Path) -> None:
     before = sorted(path.relative_to(copy) for path in copy.rglob("*"))
     checkpoints = Checkpoints(copy, 2)
     with (
@@ -206,7 +215,8 @@ def test_t03_a_failed_save_leaves_the_others_alone(copy: Path) -> None:
     assert restored(copy) == 5
 
 
-def test_t03_what_finds_no_room_is_not_begun(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T03")
+def test_what_finds_no_room_is_not_begun(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state has 7 x 11 and 13 numbers of four bytes."""
     checkpoints, free = Checkpoints(copy, 2), [359]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[0]))
@@ -218,7 +228,8 @@ def test_t03_what_finds_no_room_is_not_begun(copy: Path, monkeypatch: pytest.Mon
     assert restored(copy) == 5
 
 
-def test_t22_the_step_counts_and_not_the_time(copy: Path) -> None:
+@pytest.mark.fault("T22")
+def test_the_step_counts_and_not_the_time(copy: Path) -> None:
     save(Checkpoints(copy, 2), 10)
     for step, when in ((10, 0), (4, 1e9)):
         for path in [copy / str(step), *(copy / str(step)).rglob("*")]:

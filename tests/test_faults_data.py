@@ -82,7 +82,8 @@ def fails(capsys: pytest.CaptureFixture[str], folder: Path, code: int, train: st
 # T12: corrupt lines
 
 
-def test_t12_corrupt_lines_are_left_out_with_their_numbers_by_reason(
+@pytest.mark.fault("T12")
+def test_corrupt_lines_are_left_out_with_their_numbers_by_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, target = sides()
@@ -106,7 +107,8 @@ def test_t12_corrupt_lines_are_left_out_with_their_numbers_by_reason(
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_t12_a_corpus_that_loses_more_than_the_setting_allows_is_refused(
+@pytest.mark.fault("T12")
+def test_a_corpus_that_loses_more_than_the_setting_allows_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str
 ) -> None:
     source, target = sides()
@@ -122,7 +124,8 @@ def test_t12_a_corpus_that_loses_more_than_the_setting_allows_is_refused(
     assert len(prepared(tmp_path, name, max_left_out=0.105).train) == 179
 
 
-def test_t12_what_only_the_tokens_tell_counts_too(tmp_path: Path) -> None:
+@pytest.mark.fault("T12")
+def test_what_only_the_tokens_tell_counts_too(tmp_path: Path) -> None:
     source, target = sides()
     source[:15], target[15:21] = [b""] * 15, [b"long. " * 200] * 6
     name = write(tmp_path / "rotten", source, target)
@@ -136,7 +139,8 @@ def test_t12_what_only_the_tokens_tell_counts_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("last", [b"", b"\n"], ids=["no last LF", "last LF"])
 @pytest.mark.parametrize("difference", [-3, -2, -1, 1, 2, 3])
 @pytest.mark.parametrize("side", ["en", "de"])
-def test_t13_counts_that_differ_are_named_before_anything_is_computed(
+@pytest.mark.fault("T13")
+def test_counts_that_differ_are_named_before_anything_is_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], side: str, difference: int, last: bytes
 ) -> None:
     counts = {"en": 100, "de": 100, side: 100 + difference}
@@ -148,7 +152,8 @@ def test_t13_counts_that_differ_are_named_before_anything_is_computed(
 
 @pytest.mark.parametrize("name", [*SEPARATORS, "CRLF", "no last LF"])
 @pytest.mark.parametrize("side", [0, 1])
-def test_t13_what_is_no_line_end_does_not_change_the_count(tmp_path: Path, side: int, name: str) -> None:
+@pytest.mark.fault("T13")
+def test_what_is_no_line_end_does_not_change_the_count(tmp_path: Path, side: int, name: str) -> None:
     texts = sides(50)
     if name == "CRLF":
         texts[side][:] = [line + b"\r" for line in texts[side]]
@@ -177,7 +182,8 @@ def shifted(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_t14_shifted_sides_are_told_each_time_and_looked_for_once(
+@pytest.mark.fault("T14")
+def test_shifted_sides_are_told_each_time_and_looked_for_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, split: str
 ) -> None:
     name = shifted(tmp_path)
@@ -193,14 +199,16 @@ def test_t14_shifted_sides_are_told_each_time_and_looked_for_once(
         assert abs(int(found[1]) - 301) <= 40 and abs(int(found[2]) - 600) <= 40
 
 
-def test_t14_strict_refuses_shifted_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault("T14")
+def test_strict_refuses_shifted_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     valid = ("--data.valid", "builtin:clauses:valid:20")
     told = fails(capsys, tmp_path, 3, shifted(tmp_path), *valid, "--data.strict", "true")
     assert "shifted.en" not in told and "shifted: lines 301-600 look shifted by -1" in told
     assert told.endswith("or set data.strict = false\n")
 
 
-def test_t14_an_aligned_corpus_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T14")
+def test_an_aligned_corpus_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     prepared(tmp_path, write(tmp_path / "train", *sides(1000)), strict=True)
     assert not [text for text in caplog.messages if "shifted" in text]
 
@@ -220,9 +228,8 @@ EMPTY: dict[str, tuple[tuple[Lines, Lines], str]] = {
 
 @pytest.mark.parametrize("split", ["train", "valid"])
 @pytest.mark.parametrize("kind", EMPTY)
-def test_t15_a_corpus_with_nothing_in_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, split: str
-) -> None:
+@pytest.mark.fault("T15")
+def test_a_corpus_with_nothing_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, split: str) -> None:
     texts, reason = EMPTY[kind]
     name = write(tmp_path / "empty", *texts, last=b"\n" if texts[0] else b"")
     other = "builtin:clauses:train:100"
@@ -231,7 +238,8 @@ def test_t15_a_corpus_with_nothing_in_it(
     assert told.startswith(f"error: {name}: no pair of sentences can be used; {reason}")
 
 
-def test_t15_the_same_pair_over_and_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault("T15")
+def test_the_same_pair_over_and_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One pair is a corpus, and so are two pairs, however often each of them stands there."""
     name = write(tmp_path / "same", [b"a"] * 9 + [b""], [b"b"] * 10)
     told = fails(capsys, tmp_path, 3, name)
@@ -243,20 +251,23 @@ def test_t15_the_same_pair_over_and_over(tmp_path: Path, capsys: pytest.CaptureF
         survey.survey(tmp_path / "survey", [other], Data())
 
 
-def test_t15_all_too_long(tmp_path: Path) -> None:
+@pytest.mark.fault("T15")
+def test_all_too_long(tmp_path: Path) -> None:
     name = write(tmp_path / "train", *sides())
     with pytest.raises(DataError, match=r"train: no pair .* can be used; kept 0 of 200 pairs; left out: 200 longer"):
         prepared(tmp_path, name, max_length=2, max_left_out=1)
 
 
-def test_t15_no_validation_corpus_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault("T15")
+def test_no_validation_corpus_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "data.valid: missing" in fails(capsys, tmp_path, 2, "builtin:clauses:train:100", "--data.valid")
 
 
 # T16: too long
 
 
-def test_t16_too_long_pairs_are_left_out_whole_and_the_limit_that_would_do_is_told(
+@pytest.mark.fault("T16")
+def test_too_long_pairs_are_left_out_whole_and_the_limit_that_would_do_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, target = sides()
@@ -314,14 +325,16 @@ def not_to_be_opened(folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("fault", [cut, cut_table, missing, directory, not_to_be_opened])
-def test_t17_a_file_that_cannot_be_read_is_named(
+@pytest.mark.fault("T17")
+def test_a_file_that_cannot_be_read_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Callable[[Path], tuple[str, str]]
 ) -> None:
     name, expected = fault(tmp_path)
     assert re.search(expected, fails(capsys, tmp_path, 3, name))
 
 
-def test_t17_no_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T17")
+def test_no_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(path: Path, mode: str) -> None:  # the superuser, as whom tests may run, can open everything
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
@@ -360,7 +373,8 @@ def table(folder: Path, form: str) -> str:
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 @pytest.mark.parametrize(("source", "target"), [("en", "fr"), ("de", "en")])
-def test_t09_other_languages_of_the_same_file_are_prepared_anew(
+@pytest.mark.fault("T09")
+def test_other_languages_of_the_same_file_are_prepared_anew(
     tmp_path: Path, form: str, source: str, target: str
 ) -> None:
     name = table(tmp_path, form)
@@ -371,7 +385,8 @@ def test_t09_other_languages_of_the_same_file_are_prepared_anew(
     assert other.tokenizers.target.model_bytes == fresh.tokenizers.target.model_bytes
 
 
-def test_t09_other_languages_of_the_same_file_are_looked_at_anew(tmp_path: Path) -> None:
+@pytest.mark.fault("T09")
+def test_other_languages_of_the_same_file_are_looked_at_anew(tmp_path: Path) -> None:
     path = tmp_path / "table.jsonl"
     row = {"en": "a", "de": "b", "fr": ""}
     path.write_text("".join(f"{json.dumps(row | {'de': str(number)})}\n" for number in range(200)), encoding="utf8")
@@ -385,7 +400,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("harm", ["cut", "emptied", "flipped", "removed", "a list", "an edit", "no text"])
-def test_t09_damage_to_what_was_prepared_is_told_and_mended(
+@pytest.mark.fault("T09")
+def test_damage_to_what_was_prepared_is_told_and_mended(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
 ) -> None:
     prepared(tmp_path, "builtin:clauses:train:100")
@@ -409,9 +425,8 @@ def test_t09_damage_to_what_was_prepared_is_told_and_mended(
         assert len(told) == (changed != content and not lost), caplog.messages
 
 
-def test_t09_what_was_prepared_is_on_the_disk_before_its_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.fault("T09")
+def test_what_was_prepared_is_on_the_disk_before_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the name of the manifest is what comes last: what has no manifest is not taken for whole."""
     done = flushes_and_names(monkeypatch, "replace")
     begin_results(tmp_path / "ids")
@@ -422,7 +437,8 @@ def test_t09_what_was_prepared_is_on_the_disk_before_its_manifest(
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
 @pytest.mark.parametrize("place", ["train_survey", "tokenizer", "train", "valid"])
-def test_t06_a_directory_that_others_use_is_not_cleared(
+@pytest.mark.fault("T06")
+def test_a_directory_that_others_use_is_not_cleared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -445,7 +461,8 @@ def test_t06_a_directory_that_others_use_is_not_cleared(
         assert list((tmp_path / "data").iterdir()) == [folder]
 
 
-def test_t06_a_link_to_another_disk_stays(tmp_path: Path) -> None:
+@pytest.mark.fault("T06")
+def test_a_link_to_another_disk_stays(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run" / "data").mkdir(parents=True)
     (tmp_path / "run" / "data" / "train").symlink_to(tmp_path / "disk")
@@ -454,7 +471,8 @@ def test_t06_a_link_to_another_disk_stays(tmp_path: Path) -> None:
         assert (tmp_path / "disk" / "manifest.json").exists() and (tmp_path / "run" / "data" / "train").is_symlink()
 
 
-def test_t09_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T09")
+def test_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ids").write_bytes(b"1234")
     found = manifest.digests(tmp_path)
     with open(tmp_path / "ids", "ab") as file:
@@ -466,7 +484,8 @@ def test_t09_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pyt
 # T07: one process a run directory
 
 
-def test_t07_prepare_waits_for_no_training_and_does_not_disturb_it(
+@pytest.mark.fault("T07")
+def test_prepare_waits_for_no_training_and_does_not_disturb_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with lock(tmp_path / "run"):

@@ -56,7 +56,8 @@ def put(directory: Path, name: str, content: bytes) -> None:
     (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_x18_models_of_this_format_load_whatever_version_wrote_them(directory: Path) -> None:
+@pytest.mark.fault("X18")
+def test_models_of_this_format_load_whatever_version_wrote_them(directory: Path) -> None:
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["format"] == FORMAT and manifest["version"]
     for version in ({"version": "99.0"}, {"version": None}):
@@ -67,7 +68,8 @@ def test_x18_models_of_this_format_load_whatever_version_wrote_them(directory: P
     load_model(directory)
 
 
-def test_x19_a_vocabulary_of_the_same_size_is_seen(directory: Path, translator: Translator) -> None:
+@pytest.mark.fault("X19")
+def test_a_vocabulary_of_the_same_size_is_seen(directory: Path, translator: Translator) -> None:
     sentences = [text for pair in clauses("test", 300) for text in pair]
     other = train_tokenizer(sentences, Settings(vocab_size=translator.tokenizers.source.vocab_size))
     assert other.vocab_size == translator.tokenizers.source.vocab_size
@@ -75,7 +77,8 @@ def test_x19_a_vocabulary_of_the_same_size_is_seen(directory: Path, translator: 
     assert f"{directory / 'tokenizer.spm'}: differs from manifest.json" in refused(directory)
 
 
-def test_x19_a_swapped_weight_file_and_a_file_of_nobody_are_seen(directory: Path, translator: Translator) -> None:
+@pytest.mark.fault("X19")
+def test_a_swapped_weight_file_and_a_file_of_nobody_are_seen(directory: Path, translator: Translator) -> None:
     values = load_file(directory / "model.safetensors")
     save_file({name: value[::-1].copy() for name, value in values.items()}, directory / "model.safetensors")
     assert f"{directory / 'model.safetensors'}: differs" in refused(directory)
@@ -85,7 +88,8 @@ def test_x19_a_swapped_weight_file_and_a_file_of_nobody_are_seen(directory: Path
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_x20_numbers_that_are_not_finite_are_refused(directory: Path, value: float) -> None:
+@pytest.mark.fault("X20")
+def test_numbers_that_are_not_finite_are_refused(directory: Path, value: float) -> None:
     values = load_file(directory / "model.safetensors")
     name = sorted(values)[-1]
     values[name].flat[-1] = value
@@ -111,7 +115,8 @@ FORBIDDEN_MODULES = {
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__", "allow_pickle", "trust_remote_code", "extractall"}
 
 
-def test_m01_nothing_in_the_package_can_run_what_it_reads() -> None:
+@pytest.mark.fault("M01")
+def test_nothing_in_the_package_can_run_what_it_reads() -> None:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
             modules = [getattr(node, "module", None) or ""] + [
@@ -139,7 +144,8 @@ class Canary:
         return (Path.touch, (self.path,))
 
 
-def test_m01_code_in_a_model_directory_does_not_run(directory: Path, tmp_path: Path) -> None:
+@pytest.mark.fault("M01")
+def test_code_in_a_model_directory_does_not_run(directory: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     code = f"open({str(canary)!r}, 'w')"
     (directory / "__init__.py").write_text(code)
@@ -205,13 +211,15 @@ def attacks(content: bytes) -> dict[str, bytes]:
     }  # fmt: skip
 
 
-def test_m02_hostile_tensor_files_are_refused(directory: Path) -> None:
+@pytest.mark.fault("M02")
+def test_hostile_tensor_files_are_refused(directory: Path) -> None:
     for name, content in attacks(tensors(directory)).items():
         put(directory, "model.safetensors", content)
         assert "model.safetensors" in refused(directory), name
 
 
-def test_m02_hostile_manifests_are_refused(directory: Path) -> None:
+@pytest.mark.fault("M02")
+def test_hostile_manifests_are_refused(directory: Path) -> None:
     whole = json.loads((directory / "manifest.json").read_text())
     many = whole | {"files": whole["files"] | {str(number): {} for number in range(100_000)}}
     for text in (
@@ -247,7 +255,8 @@ HUGE = 10**12
         {"model": {"d_model": "16"}, "source": 3},
     ],
 )
-def test_m02_hostile_configs_are_refused(directory: Path, changes: dict[str, Any]) -> None:
+@pytest.mark.fault("M02")
+def test_hostile_configs_are_refused(directory: Path, changes: dict[str, Any]) -> None:
     card = json.loads((directory / "config.json").read_text())
     for key, value in changes.items():
         card[key] = card[key] | value if isinstance(value, dict) else value
@@ -255,7 +264,8 @@ def test_m02_hostile_configs_are_refused(directory: Path, changes: dict[str, Any
     refused(directory)
 
 
-def test_m02_configs_that_are_no_json_are_refused(directory: Path) -> None:
+@pytest.mark.fault("M02")
+def test_configs_that_are_no_json_are_refused(directory: Path) -> None:
     for content in (b"[" * 100_000, b'{"model":' * 100_000, b"\xff\xfe", b"", b"null", b" " * (2 << 20)):
         put(directory, "config.json", content)
         assert "config.json" in refused(directory)
@@ -301,13 +311,15 @@ def check(directory: Path, count: int, seed: int) -> None:
             (directory / name).write_bytes(content)
 
 
-def test_m02_mutants_are_refused_in_one_line(directory: Path) -> None:
+@pytest.mark.fault("M02")
+def test_mutants_are_refused_in_one_line(directory: Path) -> None:
     check(directory, 300, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
-def test_m02_twenty_thousand_mutants(directory: Path, seed: int) -> None:
+@pytest.mark.fault("M02")
+def test_twenty_thousand_mutants(directory: Path, seed: int) -> None:
     check(directory, 1000, seed=1000 + seed)
 
 
@@ -315,24 +327,28 @@ def test_m02_twenty_thousand_mutants(directory: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_m03_links_are_refused(directory: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.fault("M03")
+def test_links_are_refused(directory: Path, tmp_path: Path, name: str) -> None:
     os.rename(directory / name, tmp_path / "elsewhere")
     (directory / name).symlink_to(tmp_path / "elsewhere")
     assert f"{directory / name}" in refused(directory)
 
 
-def test_m03_a_link_to_a_whole_directory_is_the_users_own(directory: Path, tmp_path: Path) -> None:
+@pytest.mark.fault("M03")
+def test_a_link_to_a_whole_directory_is_the_users_own(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(directory)
     load_model(tmp_path / "link")
 
 
-def test_m03_what_is_no_file_is_not_waited_for(directory: Path) -> None:
+@pytest.mark.fault("M03")
+def test_what_is_no_file_is_not_waited_for(directory: Path) -> None:
     (directory / "tokenizer.spm").unlink()
     os.mkfifo(directory / "tokenizer.spm")
     assert "missing, a link, or not a file" in refused(directory)
 
 
-def test_m03_the_manifest_names_files_of_a_model_alone(directory: Path, tmp_path: Path) -> None:
+@pytest.mark.fault("M03")
+def test_the_manifest_names_files_of_a_model_alone(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"")
     whole = json.loads((directory / "manifest.json").read_text())
     empty = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
@@ -345,7 +361,8 @@ def test_m03_the_manifest_names_files_of_a_model_alone(directory: Path, tmp_path
 # M04 is in test_faults_translation.py: the command translates without a network. And nothing asks for one:
 
 
-def test_m04_only_a_corpus_that_says_so_comes_from_the_net() -> None:
+@pytest.mark.fault("M04")
+def test_only_a_corpus_that_says_so_comes_from_the_net() -> None:
     asking = {"requests", "urllib", "urllib3", "http", "httpx", "aiohttp", "huggingface_hub", "ftplib", "datasets"}
     found = set()
     for path in PACKAGE.rglob("*.py"):
@@ -360,7 +377,8 @@ def test_m04_only_a_corpus_that_says_so_comes_from_the_net() -> None:
 # M05: no secrets
 
 
-def test_m05_a_model_tells_nothing_about_where_it_was_made(
+@pytest.mark.fault("M05")
+def test_a_model_tells_nothing_about_where_it_was_made(
     tmp_path: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "canary-of-the-environment")

@@ -90,7 +90,8 @@ def stop_at(run: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 11])
-def test_t01_death_between_updates(run: Path, whole: Path, step: int, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T01")
+def test_death_between_updates(run: Path, whole: Path, step: int, caplog: pytest.LogCaptureFixture) -> None:
     stop_at(run, step)
     with caplog.at_level(logging.INFO, logger="transformer"):
         go_on(run)
@@ -101,7 +102,8 @@ def test_t01_death_between_updates(run: Path, whole: Path, step: int, caplog: py
 
 
 @pytest.mark.parametrize("name", ["rename", "replace", pytest.param("fsync", marks=pytest.mark.long)])
-def test_t01_death_at_each_step_of_saving(run: Path, whole: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T01")
+def test_death_at_each_step_of_saving(run: Path, whole: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dies at the first, second, third ... call, each time after going on where it died before."""
     real: Callable[..., Any] = getattr(os, name)
     calls = deaths = 0
@@ -126,7 +128,8 @@ def test_t01_death_at_each_step_of_saving(run: Path, whole: Path, name: str, mon
     assert_as_whole(run, whole)
 
 
-def test_t24_no_checkpoint_is_on_the_disk_before_the_lines_up_to_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T24")
+def test_no_checkpoint_is_on_the_disk_before_the_lines_up_to_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed, wanted, fsync, rename = set(), [], os.fsync, os.rename
 
     def flushing(descriptor: int) -> None:
@@ -177,7 +180,8 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any, str, i
         (orbax, "save", 1, 4),
     ],
 )
-def test_t02_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
+@pytest.mark.fault("T02")
+def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
     run: Path,
     whole: Path,
     signalled: Any,
@@ -203,7 +207,8 @@ def test_t02_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
     assert_as_whole(run, whole)
 
 
-def test_t02_a_signal_while_sentencepiece_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T02")
+def test_a_signal_while_sentencepiece_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(**arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(15)
@@ -215,7 +220,8 @@ def test_t02_a_signal_while_sentencepiece_is_busy(tmp_path: Path, monkeypatch: p
     assert time.monotonic() - began < 10
 
 
-def test_t02_ctrl_c_has_a_code_of_its_own(run: Path, signalled: Any) -> None:
+@pytest.mark.fault("T02")
+def test_ctrl_c_has_a_code_of_its_own(run: Path, signalled: Any) -> None:
     signalled(hooks, "validate", signal.SIGINT, 1)
     with pytest.raises(Interrupted) as stopped:
         go_on(run)
@@ -236,7 +242,8 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
     monkeypatch.setattr(orbax, "save", save)
 
 
-def test_t03_training_goes_on_while_the_disk_is_full(
+@pytest.mark.fault("T03")
+def test_training_goes_on_while_the_disk_is_full(
     run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     full_disk(monkeypatch, {1, 2})
@@ -246,7 +253,8 @@ def test_t03_training_goes_on_while_the_disk_is_full(
 
 
 @pytest.mark.parametrize("calls", [{1, 2, 3}, {4}])
-def test_t03_what_is_not_saved_never_ends_well(
+@pytest.mark.fault("T03")
+def test_what_is_not_saved_never_ends_well(
     run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, calls: set[int]
 ) -> None:
     """Three failures in a row, or one at the end: exit code 4. With room, the same command ends as it should."""
@@ -258,7 +266,8 @@ def test_t03_what_is_not_saved_never_ends_well(
     assert_as_whole(run, whole)
 
 
-def test_t03_a_run_on_a_full_disk_says_so_and_nothing_else(run: Path, whole: Path) -> None:
+@pytest.mark.fault("T03")
+def test_a_run_on_a_full_disk_says_so_and_nothing_else(run: Path, whole: Path) -> None:
     """No traceback of Orbax, of TensorBoard or of ours."""
     flags = [word for key, value in SHORT.items() for word in (f"--{key.replace('__', '.')}", str(value))]
     with files_of_at_most(60_000):
@@ -275,7 +284,8 @@ def test_t03_a_run_on_a_full_disk_says_so_and_nothing_else(run: Path, whole: Pat
     assert_as_whole(run, whole)
 
 
-def test_t03_no_room_for_what_comes_first(tmp_path: Path) -> None:
+@pytest.mark.fault("T03")
+def test_no_room_for_what_comes_first(tmp_path: Path) -> None:
     with (
         files_of_at_most(1000),
         pytest.raises(ResourceError, match=rf"^{tmp_path}/run: cannot be written: File too"),
@@ -283,7 +293,8 @@ def test_t03_no_room_for_what_comes_first(tmp_path: Path) -> None:
         go_on(tmp_path / "run")
 
 
-def test_t03_a_model_that_cannot_be_saved(run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T03")
+def test_a_model_that_cannot_be_saved(run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -295,7 +306,8 @@ def test_t03_a_model_that_cannot_be_saved(run: Path, whole: Path, monkeypatch: p
     assert_as_whole(run, whole)
 
 
-def test_t05_with_a_damaged_checkpoint_the_run_ends_the_same(
+@pytest.mark.fault("T05")
+def test_with_a_damaged_checkpoint_the_run_ends_the_same(
     run: Path, whole: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop_at(run, 10)
@@ -311,7 +323,8 @@ def test_t05_with_a_damaged_checkpoint_the_run_ends_the_same(
     assert_as_whole(run, whole)
 
 
-def test_t08_changed_settings_on_the_way(run: Path) -> None:
+@pytest.mark.fault("T08")
+def test_changed_settings_on_the_way(run: Path) -> None:
     stop_at(run, 5)
     with pytest.raises(UsageError, match=r"train.steps: 12 -> 13\); set them back, resume with --allow-config-change"):
         go_on(run, train__steps=13)
@@ -319,7 +332,8 @@ def test_t08_changed_settings_on_the_way(run: Path) -> None:
     assert [line["step"] for line in metrics(run) if "loss" in line] == [5, 10, 13]
 
 
-def test_t09_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
+@pytest.mark.fault("T09")
+def test_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
     lines = [f"a {'b ' * (number % 7)}c\n" for number in range(200)]
     for split, side in (("train", "en"), ("train", "de"), ("valid", "en"), ("valid", "de")):
         (tmp_path / f"{split}.{side}").write_text("".join(lines))
@@ -339,7 +353,8 @@ def test_t09_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
         go_on(run, **changes)
 
 
-def test_t09_other_tokenizers_on_the_way(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T09")
+def test_other_tokenizers_on_the_way(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_at(run, 5)
     identity = Tokenizer.identity.fget
     monkeypatch.setattr(Tokenizer, "identity", property(lambda self: identity(self) + b"another"))
@@ -347,20 +362,23 @@ def test_t09_other_tokenizers_on_the_way(run: Path, monkeypatch: pytest.MonkeyPa
         go_on(run)
 
 
-def test_t08_fewer_steps_than_are_done(run: Path) -> None:
+@pytest.mark.fault("T08")
+def test_fewer_steps_than_are_done(run: Path) -> None:
     stop_at(run, 9)
     with pytest.raises(UsageError, match=r"train.steps = 7: .* is at step 8 already; raise it"):
         train(small(run, **SHORT | {"train__steps": 7}), allow_changes=True)
 
 
-def test_t08_another_metric_finds_its_own_best(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T08")
+def test_another_metric_finds_its_own_best(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     stop_at(run, 9)
     with caplog.at_level(logging.INFO, logger="transformer"):
         train(small(run, **SHORT | {"train__best_metric": "nll"}), allow_changes=True)
     assert "finished: the best model, of step 12" in caplog.text
 
 
-def test_t01_without_a_checkpoint_a_run_begins_again_and_says_so(
+@pytest.mark.fault("T01")
+def test_without_a_checkpoint_a_run_begins_again_and_says_so(
     run: Path, whole: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop_at(run, 11)
@@ -370,14 +388,16 @@ def test_t01_without_a_checkpoint_a_run_begins_again_and_says_so(
     assert_as_whole(run, whole)
 
 
-def test_t02_a_signal_before_a_run_goes_on_names_its_step(run: Path, signalled: Any) -> None:
+@pytest.mark.fault("T02")
+def test_a_signal_before_a_run_goes_on_names_its_step(run: Path, signalled: Any) -> None:
     stop_at(run, 9)
     signalled(trainer, "prepare", signal.SIGTERM, 1)
     with pytest.raises(Preempted, match="at step 8 of 12, saved"):
         go_on(run)
 
 
-def test_t03_an_early_end_is_saved_too(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T03")
+def test_an_early_end_is_saved_too(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step a validation: the second is no better, and the last of the saves finds no room."""
     few = {"train__patience": 1, "train__eval_every": 1, "train__learning_rate": 1e-9}
     full_disk(monkeypatch, {2, 3})
@@ -388,14 +408,16 @@ def test_t03_an_early_end_is_saved_too(run: Path, monkeypatch: pytest.MonkeyPatc
     assert Checkpoints(run / "checkpoints", 2).steps == [1, 2]
 
 
-def test_t10_a_model_that_is_not_finite_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T10")
+def test_a_model_that_is_not_finite_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "all_finite", lambda state: int(state.step) < 6)
     with pytest.raises(DivergenceError, match="step 6: a weight is NaN or infinite"):
         go_on(run)
     assert not (run / "model").exists()
 
 
-def test_t10_no_weight_is_ever_infinite_and_a_lower_rate_goes_on(run: Path, whole: Path) -> None:
+@pytest.mark.fault("T10")
+def test_no_weight_is_ever_infinite_and_a_lower_rate_goes_on(run: Path, whole: Path) -> None:
     with pytest.raises(DivergenceError) as ended:
         go_on(run, train__learning_rate=1e30, train__steps=40, train__schedule="constant", train__warmup_steps=0)
     assert ended.value.exit_code == 5
@@ -410,7 +432,8 @@ def test_t10_no_weight_is_ever_infinite_and_a_lower_rate_goes_on(run: Path, whol
     assert_as_whole(run, whole)
 
 
-def test_t18_a_failure_while_batches_are_made_ends_the_run_at_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T18")
+def test_a_failure_while_batches_are_made_ends_the_run_at_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> None:
         raise OSError(5, "Input/output error", "source.ids")
 
@@ -419,7 +442,8 @@ def test_t18_a_failure_while_batches_are_made_ends_the_run_at_once(run: Path, mo
         go_on(run)
 
 
-def test_t21_out_of_memory_names_the_batch_and_the_setting(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("T21")
+def test_out_of_memory_names_the_batch_and_the_setting(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
@@ -428,7 +452,8 @@ def test_t21_out_of_memory_names_the_batch_and_the_setting(run: Path, monkeypatc
         go_on(run)
 
 
-def test_t24_a_line_that_was_cut_off_is_written_again(run: Path, whole: Path) -> None:
+@pytest.mark.fault("T24")
+def test_a_line_that_was_cut_off_is_written_again(run: Path, whole: Path) -> None:
     stop_at(run, 10)
     content = (run / "metrics.jsonl").read_bytes()
     (run / "metrics.jsonl").write_bytes(content[:-7])

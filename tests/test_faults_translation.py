@@ -90,14 +90,16 @@ def joined(lines: Sequence[bytes]) -> bytes:
 # Lines
 
 
-def test_x01_no_input_gives_no_output(translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X01")
+def test_no_input_gives_no_output(translate: Command, tmp_path: Path) -> None:
     assert translate(b"") == translate(None) == Result(0, b"", "")
     (tmp_path / "in").touch()
     assert translate(b"", "-i", tmp_path / "in", "-o", tmp_path / "out").code == 0
     assert (tmp_path / "out").read_bytes() == b""
 
 
-def test_x02_lines_that_say_nothing_stay_blank(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("X02")
+def test_lines_that_say_nothing_stay_blank(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_translate_batch", None)  # the model is not asked
     signs = [chr(code) for code in range(sys.maxunicode + 1)]
     lines = [sign for sign in signs if sign.isspace() or unicodedata.category(sign) in ("Zs", "Zl", "Zp", "Cf", "Cc")]
@@ -107,7 +109,8 @@ def test_x02_lines_that_say_nothing_stay_blank(translator: Translator, monkeypat
         assert (found.text, found.score, found.flags, len(found.hypotheses)) == ("", 0.0, ("empty",), 2)
 
 
-def test_x03_control_characters_are_spaces(translator: Translator, translate: Command) -> None:
+@pytest.mark.fault("X03")
+def test_control_characters_are_spaces(translator: Translator, translate: Command) -> None:
     encode = translator.tokenizers.source.encode
     for control in CONTROLS:
         for line in (f"{control}A dog sleeps.", f"A{control}dog sleeps.", f"A dog sleeps.{control}"):
@@ -119,7 +122,8 @@ def test_x03_control_characters_are_spaces(translator: Translator, translate: Co
     assert translate(joined(lines), "--quiet").err == ""
 
 
-def test_x04_bytes_that_are_not_utf8_are_replaced(translate: Command) -> None:
+@pytest.mark.fault("X04")
+def test_bytes_that_are_not_utf8_are_replaced(translate: Command) -> None:
     bad = [b"A \xff dog", b"A \xc0\xaf dog", b"A \xed\xa0\x80 dog", b"A dog \xe2\x82"]  # overlong, a surrogate, cut
     texts = [raw.decode("utf-8", "replace").encode() for raw in bad]
     found = translate(b"A dog\n" + b"\n".join(bad))
@@ -128,14 +132,16 @@ def test_x04_bytes_that_are_not_utf8_are_replaced(translate: Command) -> None:
     assert translate(bad[0]).err.startswith("1 line was not")
 
 
-def test_x04_bytes_that_are_not_utf8_can_be_refused(translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X04")
+def test_bytes_that_are_not_utf8_can_be_refused(translate: Command, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes("Größe\nä ".encode() + b"\xfe\n")
     found = translate(b"", "-i", tmp_path / "in", "-o", tmp_path / "out", "--on-bad-utf8", "fail")
     assert found.code == 3 and f"{tmp_path / 'in'}: line 2: byte 4 of the line, 0xfe, is not UTF-8" in found.err
     assert os.listdir(tmp_path) == ["in"]
 
 
-def test_x04_every_short_sequence_is_a_line(translate: Command) -> None:
+@pytest.mark.fault("X04")
+def test_every_short_sequence_is_a_line(translate: Command) -> None:
     """Those of one and two bytes, each a line with a known one behind it."""
     ends = [0x00, 0x0D, 0x41, 0x7F, 0x80, 0x9F, 0xA0, 0xBF, 0xC2, 0xE2, 0xF4, 0xFF]
     raw = [bytes([one]) for one in range(256)] + [bytes([one, two]) for one in range(256) for two in ends]
@@ -160,7 +166,8 @@ def long_lines(size: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", long_lines(0))
-def test_x05_cutting_takes_time_in_proportion(translator: Translator, name: str) -> None:
+@pytest.mark.fault("X05")
+def test_cutting_takes_time_in_proportion(translator: Translator, name: str) -> None:
     """Counted in characters that are encoded: seconds depend on the machine."""
     encoded = 0
 
@@ -180,7 +187,8 @@ def test_x05_cutting_takes_time_in_proportion(translator: Translator, name: str)
         assert text.replace(" ", "") == translator.tokenizers.source.decode(whole).replace(" ", "")
 
 
-def test_x05_a_long_line_is_one_line(translate: Command) -> None:
+@pytest.mark.fault("X05")
+def test_a_long_line_is_one_line(translate: Command) -> None:
     lines = [line for text in long_lines(20_000).values() for line in (text.encode(), b"A dog")] + [b" " * MEGABYTE]
     found = translate(joined(lines), "--format", "jsonl", "--batch-tokens", 2048)
     entries = [json.loads(line) for line in found.out.splitlines()]
@@ -192,7 +200,8 @@ def test_x05_a_long_line_is_one_line(translate: Command) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", long_lines(0))
-def test_x05_a_megabyte_takes_little_time_and_memory(translate: Command, name: str) -> None:
+@pytest.mark.fault("X05")
+def test_a_megabyte_takes_little_time_and_memory(translate: Command, name: str) -> None:
     line = long_lines(MEGABYTE - 200)[name].encode()
     translate(line[:1000], "--batch-tokens", 4096)  # compiles
     began = time.process_time()
@@ -202,7 +211,8 @@ def test_x05_a_megabyte_takes_little_time_and_memory(translate: Command, name: s
     assert time.process_time() - began < 120
 
 
-def test_x05_long_lines_can_be_skipped_or_refused(translate: Command, translator: Translator, tmp_path: Path) -> None:
+@pytest.mark.fault("X05")
+def test_long_lines_can_be_skipped_or_refused(translate: Command, translator: Translator, tmp_path: Path) -> None:
     lines = joined([b"A dog", b"the dog sees " * 40, b"A dog"])
     skipped = translate(lines, "--long", "skip", "--format", "jsonl")
     entries = [json.loads(line) for line in skipped.out.splitlines()]
@@ -214,7 +224,8 @@ def test_x05_long_lines_can_be_skipped_or_refused(translate: Command, translator
     assert not os.listdir(tmp_path)
 
 
-def test_x05_lines_of_too_many_bytes_are_not_read(translate: Command) -> None:
+@pytest.mark.fault("X05")
+def test_lines_of_too_many_bytes_are_not_read(translate: Command) -> None:
     lines = [b"A dog", b"the dog " * 10, b"", b"the dog " * 2 + b"sees"]
     for ends in (b"\n", b"\r\n"):
         for last in (b"", ends):
@@ -231,7 +242,8 @@ def test_x05_lines_of_too_many_bytes_are_not_read(translate: Command) -> None:
     assert refused.code == 3 and "input: line 2: more than 20 bytes (--max-line-bytes)" in refused.err
 
 
-def test_x06_the_longest_line_is_not_split_and_one_more_is(translator: Translator) -> None:
+@pytest.mark.fault("X06")
+def test_the_longest_line_is_not_split_and_one_more_is(translator: Translator) -> None:
     longest = translator.config.max_length
     word = "q"  # a token each, and one for the beginning
     for tokens in range(longest - 2, longest + 3):
@@ -241,7 +253,8 @@ def test_x06_the_longest_line_is_not_split_and_one_more_is(translator: Translato
         assert ("split" in found.flags) == (tokens > longest)
 
 
-def test_x07_any_script_is_translated(translator: Translator) -> None:
+@pytest.mark.fault("X07")
+def test_any_script_is_translated(translator: Translator) -> None:
     zoo = [
         "שלום عالم",
         "👩‍👩‍👧‍👦🏳️‍🌈",
@@ -257,7 +270,8 @@ def test_x07_any_script_is_translated(translator: Translator) -> None:
         assert "⁇" not in found.text
 
 
-def test_x07_composed_and_decomposed_characters_are_the_same(translator: Translator) -> None:
+@pytest.mark.fault("X07")
+def test_composed_and_decomposed_characters_are_the_same(translator: Translator) -> None:
     """Where the tokenizer normalises, as it does by default."""
     composed = [chr(code) for code in range(0xA0, 0x2FA1E) if not 0xD800 <= code < 0xE000]
     pairs = [(sign, unicodedata.normalize("NFD", sign)) for sign in composed]
@@ -267,7 +281,8 @@ def test_x07_composed_and_decomposed_characters_are_the_same(translator: Transla
     assert translator.tokenizers.source.encode(one) == translator.tokenizers.source.encode(two)
 
 
-def test_x08_what_is_typed_is_never_a_control_symbol(translator: Translator) -> None:
+@pytest.mark.fault("X08")
+def test_what_is_typed_is_never_a_control_symbol(translator: Translator) -> None:
     source = translator.tokenizers.source
     controls = {source.pad_id, source.bos_id, source.eos_id, source.unk_id}
     special = [source.pieces([index])[0] for index in sorted(controls)] + ["▁", "<0x0A>", "⁇", "<2de>", "__de__", "@@"]
@@ -282,7 +297,8 @@ def test_x08_what_is_typed_is_never_a_control_symbol(translator: Translator) -> 
     assert all(text for line, text in zip(lines, found, strict=True) if "dog" in line)
 
 
-def test_x09_x10_x11_only_lf_ends_a_line(translate: Command) -> None:
+@pytest.mark.fault("X09", "X10", "X11")
+def test_only_lf_ends_a_line(translate: Command) -> None:
     lines = [b"A dog", b"", b"A cat sleeps."]
     out = translate(joined(lines)).out
     assert translate(b"\r\n".join(lines) + b"\r\n").out == translate(b"\n".join(lines)).out == out
@@ -336,7 +352,8 @@ def check(translate: Command, lines: Sequence[bytes], seed: object, every: int =
         assert line not in expected or text == expected[line], f"seed {seed}: {line!r}"
 
 
-def test_x22_ten_thousand_faulty_lines(translate: Command, translator: Translator) -> None:
+@pytest.mark.fault("X22")
+def test_ten_thousand_faulty_lines(translate: Command, translator: Translator) -> None:
     seed = 1
     lines = list(fuzz(np.random.default_rng(seed), 10_000))
     check(translate, lines, seed)
@@ -348,7 +365,8 @@ def test_x22_ten_thousand_faulty_lines(translate: Command, translator: Translato
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100))
-def test_x22_a_million_faulty_lines(translate: Command, seed: int) -> None:
+@pytest.mark.fault("X22")
+def test_a_million_faulty_lines(translate: Command, seed: int) -> None:
     check(translate, list(fuzz(np.random.default_rng(1000 + seed), 10_000)), 1000 + seed)
 
 
@@ -360,7 +378,8 @@ def process(model_dir: Path, *words: object, **streams: object) -> subprocess.Po
     return subprocess.Popen([*command, *map(str, words)], cwd=ROOT, **streams)
 
 
-def test_x12_a_command_ends_with_its_reader(model_dir: Path) -> None:
+@pytest.mark.fault("X12")
+def test_a_command_ends_with_its_reader(model_dir: Path) -> None:
     """At once and without a word, though it has nothing to write: its next batch may take long."""
     pipe = subprocess.PIPE
     with process(model_dir, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as running:
@@ -371,7 +390,8 @@ def test_x12_a_command_ends_with_its_reader(model_dir: Path) -> None:
         assert running.stderr.read() == b""
 
 
-def test_x14_sigterm_leaves_whole_lines(model_dir: Path, translate: Command) -> None:
+@pytest.mark.fault("X14")
+def test_sigterm_leaves_whole_lines(model_dir: Path, translate: Command) -> None:
     lines = b"A dog sleeps.\nA cat\n" * 50_000
     whole = translate(b"A dog sleeps.\nA cat\n").out * 50_000
     pipe = subprocess.PIPE
@@ -391,7 +411,8 @@ def test_x14_sigterm_leaves_whole_lines(model_dir: Path, translate: Command) -> 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_x14_a_signal_waits_for_what_is_being_written(number: int, code: int) -> None:
+@pytest.mark.fault("X14")
+def test_a_signal_waits_for_what_is_being_written(number: int, code: int) -> None:
     class Signalled(io.BytesIO):
         def write(self, content: bytes) -> int:
             super().write(content[:3])
@@ -412,7 +433,8 @@ def test_x14_a_signal_waits_for_what_is_being_written(number: int, code: int) ->
     signal.signal(number, outside)
 
 
-def test_x14_a_signal_in_a_callback_of_jax_is_obeyed_at_the_next_line() -> None:
+@pytest.mark.fault("X14")
+def test_a_signal_in_a_callback_of_jax_is_obeyed_at_the_next_line() -> None:
     """Nothing that is raised there is heard of, but for a traceback on stderr."""
 
     def _xla_gc_callback() -> None:
@@ -427,9 +449,8 @@ def test_x14_a_signal_in_a_callback_of_jax_is_obeyed_at_the_next_line() -> None:
 
 
 @pytest.mark.parametrize("command", ["translate", "evaluate", "score"])
-def test_x14_a_signal_while_programs_are_compiled_ends_it_quietly(
-    model_dir: Path, tmp_path: Path, command: str
-) -> None:
+@pytest.mark.fault("X14")
+def test_a_signal_while_programs_are_compiled_ends_it_quietly(model_dir: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "in").write_text("A dog sleeps.\n" * 40)
     files = {
         "translate": ["-i", "in", "-o", "out"],
@@ -461,7 +482,8 @@ leave(main(sys.argv[1:]))
 """
 
 
-def test_x13_nothing_is_lost_without_a_buffer(model_dir: Path, translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X13")
+def test_nothing_is_lost_without_a_buffer(model_dir: Path, translate: Command, tmp_path: Path) -> None:
     """PYTHONUNBUFFERED, and a disk that takes a part of what is written."""
     lines = b"A dog sleeps.\n" * 300
     (tmp_path / "in").write_bytes(lines)
@@ -487,7 +509,8 @@ leave(main(sys.argv[2:]))
 """
 
 
-def test_x14_the_exit_code_does_not_depend_on_who_reads_stderr(tmp_path: Path) -> None:
+@pytest.mark.fault("X14")
+def test_the_exit_code_does_not_depend_on_who_reads_stderr(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     words = [sys.executable, str(ROOT / "translate.py"), "--model", str(tmp_path)]
@@ -507,7 +530,8 @@ def test_devices_that_are_not_there_are_told(model_dir: Path, platform: str) -> 
     assert b"Traceback" not in run.stderr
 
 
-def test_x14_a_signal_that_was_ignored_stays_so() -> None:
+@pytest.mark.fault("X14")
+def test_a_signal_that_was_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Output(io.BytesIO()).handling_signals() as output:
@@ -517,7 +541,8 @@ def test_x14_a_signal_that_was_ignored_stays_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_x15_a_killed_command_leaves_no_half_file(model_dir: Path, translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X15")
+def test_a_killed_command_leaves_no_half_file(model_dir: Path, translate: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with process(model_dir, "-o", out, stdin=subprocess.PIPE, bufsize=0) as running:
         running.stdin.write(b"A dog sleeps.\n")
@@ -532,7 +557,8 @@ def test_x15_a_killed_command_leaves_no_half_file(model_dir: Path, translate: Co
     assert translate(b"", "-i", out, "-o", out).code == 2
 
 
-def test_x15_the_disk_has_the_file_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("X15")
+def test_the_disk_has_the_file_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_size))
     replaced = os.replace
@@ -542,7 +568,8 @@ def test_x15_the_disk_has_the_file_before_its_name(tmp_path: Path, monkeypatch: 
     assert done == [5, "name"]
 
 
-def test_x16_half_a_line_keeps_nobody_waiting() -> None:
+@pytest.mark.fault("X16")
+def test_half_a_line_keeps_nobody_waiting() -> None:
     descriptor, writer = os.pipe()
     with open(descriptor, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
         read_windows = windows_of(Input(stream, patience=0.3), 10)
@@ -555,7 +582,8 @@ def test_x16_half_a_line_keeps_nobody_waiting() -> None:
         assert next(read_windows) == ["A cat"]
 
 
-def test_x16_a_terminal_gets_its_answers_line_by_line() -> None:
+@pytest.mark.fault("X16")
+def test_a_terminal_gets_its_answers_line_by_line() -> None:
     master, slave = os.openpty()
     with open(slave, "rb") as stream, open(master, "wb", buffering=0) as typed:
         read_windows = windows_of(Input(stream, patience=0.001), 10)
@@ -569,7 +597,8 @@ def test_x16_a_terminal_gets_its_answers_line_by_line() -> None:
 # Models
 
 
-def test_x17_places_without_a_model_are_told(translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X17")
+def test_places_without_a_model_are_told(translate: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     for name in ("none", "file", "empty"):
@@ -585,7 +614,8 @@ def test_x17_places_without_a_model_are_told(translate: Command, tmp_path: Path)
         ("x\nerror", "install another version of transformer-translation"),
     ],
 )
-def test_x18_a_newer_format_says_what_to_install(
+@pytest.mark.fault("X18")
+def test_a_newer_format_says_what_to_install(
     translate: Command, model_dir: Path, tmp_path: Path, version: str, advice: str
 ) -> None:
     manifest = json.loads((model_dir / "manifest.json").read_text())
@@ -598,7 +628,8 @@ def test_x18_a_newer_format_says_what_to_install(
 # The same for everybody
 
 
-def test_x21_a_model_that_never_ends_is_stopped(translator: Translator) -> None:
+@pytest.mark.fault("X21")
+def test_a_model_that_never_ends_is_stopped(translator: Translator) -> None:
     settings, model = translator.config.decode, translator.config.model
     lines = [SENTENCES[0], "\ue000" * 3, "q" * 9, "1 2 3"]
     for options in ({"beam_size": 1}, {"beam_size": 3, "n_best": 3}):
@@ -607,13 +638,15 @@ def test_x21_a_model_that_never_ends_is_stopped(translator: Translator) -> None:
             assert all(len(one.tokens) <= max_target_length(tokens, settings, model) for one in found.hypotheses)
 
 
-def test_x22_lines_keep_their_order_and_equal_lines_are_equal(translate: Command) -> None:
+@pytest.mark.fault("X22")
+def test_lines_keep_their_order_and_equal_lines_are_equal(translate: Command) -> None:
     order = np.random.default_rng(1).integers(0, len(SENTENCES), 300)
     once = translate("\n".join(SENTENCES).encode()).out.splitlines()
     assert translate("\n".join(SENTENCES[i] for i in order).encode()).out.splitlines() == [once[i] for i in order]
 
 
-def test_x23_neighbours_order_and_stream_change_nothing(translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X23")
+def test_neighbours_order_and_stream_change_nothing(translate: Command, tmp_path: Path) -> None:
     """Neither text nor score; another --batch-tokens may change the last bits of scores, and no text here."""
     lines = [sentence.encode() for sentence in SENTENCES] + [b"the dog " * 40, b"\xff", b""]
     objects = [json.loads(line) for line in translate(joined(lines), "--format", "jsonl").out.splitlines()]
@@ -635,7 +668,8 @@ def test_x23_neighbours_order_and_stream_change_nothing(translate: Command, tmp_
 
 @pytest.mark.long
 @pytest.mark.parametrize("beam", [1, 3])
-def test_x23_a_thousand_sentences_in_batches_of_other_sizes(translate: Command, beam: int) -> None:
+@pytest.mark.fault("X23")
+def test_a_thousand_sentences_in_batches_of_other_sizes(translate: Command, beam: int) -> None:
     lines = joined([english.encode() for english, _ in clauses("test", 1000)])
     found = [translate(lines, "--beam-size", beam, "--batch-tokens", size).out.split(b"\n") for size in (256, 64, 2048)]
     assert len(found[0]) == 1001
@@ -643,7 +677,8 @@ def test_x23_a_thousand_sentences_in_batches_of_other_sizes(translate: Command, 
         assert sum(a != b for a, b in zip(found[0], other, strict=True)) <= 1
 
 
-def test_x24_windows_are_bounded_in_bytes() -> None:
+@pytest.mark.fault("X24")
+def test_windows_are_bounded_in_bytes() -> None:
     read = 0
 
     class Endless(io.RawIOBase):
@@ -663,7 +698,8 @@ def test_x24_windows_are_bounded_in_bytes() -> None:
         assert read < (number * 3) << 20
 
 
-def test_x24_a_line_without_end_is_not_held_in_memory() -> None:
+@pytest.mark.fault("X24")
+def test_a_line_without_end_is_not_held_in_memory() -> None:
     import tracemalloc
 
     stream = io.BytesIO(b"x" * (50 << 20) + b"\nA dog\n")
@@ -675,9 +711,8 @@ def test_x24_a_line_without_end_is_not_held_in_memory() -> None:
         tracemalloc.stop()
 
 
-def test_x24_a_translator_takes_few_long_lines_at_a_time(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.fault("X24")
+def test_a_translator_takes_few_long_lines_at_a_time(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "CHARACTERS", 19)
     taken = []
 
@@ -692,7 +727,8 @@ def test_x24_a_translator_takes_few_long_lines_at_a_time(
 
 
 @pytest.mark.long
-def test_x24_memory_does_not_grow_with_the_input(translate: Command, tmp_path: Path) -> None:
+@pytest.mark.fault("X24")
+def test_memory_does_not_grow_with_the_input(translate: Command, tmp_path: Path) -> None:
     lines = joined([sentence.encode() for sentence in SENTENCES])
     for count in (5_000, 20_000):
         (tmp_path / "in").write_bytes(lines * count)
@@ -719,7 +755,8 @@ sys.exit(main([*words, "-i", "in"]))
 """
 
 
-def test_x13_x25_m04_a_bare_environment_without_network_and_a_full_output(
+@pytest.mark.fault("X13", "X25", "M04")
+def test_a_bare_environment_without_network_and_a_full_output(
     model_dir: Path, translate: Command, tmp_path: Path
 ) -> None:
     """No variables but a home that cannot be written to, no network, and a stdout that is full."""
@@ -740,7 +777,8 @@ def test_x13_x25_m04_a_bare_environment_without_network_and_a_full_output(
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
 
 
-def test_x13_closed_streams_are_told(translate: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.fault("X13")
+def test_closed_streams_are_told(translate: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", None)
         code = door.main(["translate", "--model", str(tmp_path)])

@@ -139,7 +139,8 @@ def test_a_hundred_sentences_make_a_model_better(base: Path, tuned: Path) -> Non
     assert found[60] < found[0] - 0.1
 
 
-def test_t09_the_model_may_move_but_not_become_another(
+@pytest.mark.fault("T09")
+def test_the_model_may_move_but_not_become_another(
     base: Path, tuned: Path, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(shutil.copytree(tuned, tmp_path / "run"))

@@ -83,7 +83,8 @@ def test_tensorboard_has_the_same_and_drops_what_is_done_again(tmp_path: Path) -
     assert [event.file_version for event in events(tmp_path) if event.file_version] == ["brain.Event:2"] * 2
 
 
-def test_t03_lines_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T03")
+def test_lines_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with MetricsWriter(tmp_path, 0, 9, 0) as journal:
         with files_of_at_most(50):
             for step in range(1, 9):
@@ -97,7 +98,8 @@ def test_t03_lines_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         assert lines(tmp_path) == [{"step": step, "loss": step / 4} for step in range(1, 10)]
 
 
-def test_t03_a_training_does_without_tensorboard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T03")
+def test_a_training_does_without_tensorboard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), files_of_at_most(1200), MetricsWriter(tmp_path, 0, 9999, 0) as journal:
         for step in range(30):
             journal.write(step, {"a_name_that_is_longer_than_its_line": 1.0})

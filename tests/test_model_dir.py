@@ -135,7 +135,8 @@ def test_an_unlisted_file_is_not_trusted(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model", "model.new", "model.old"])
-def test_t06_files_of_others_are_not_cleared_away(directory: Path, translator: Translator, name: str) -> None:
+@pytest.mark.fault("T06")
+def test_files_of_others_are_not_cleared_away(directory: Path, translator: Translator, name: str) -> None:
     place = directory.with_name(name)
     place.mkdir(exist_ok=True)
     (place / "thesis.py").write_text("")
@@ -155,7 +156,8 @@ def test_t06_files_of_others_are_not_cleared_away(directory: Path, translator: T
 
 
 @pytest.mark.parametrize("name", ["model", "model.new", "model.old"])
-def test_t06_links_and_files_in_the_place_of_a_model_are_named(directory: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.fault("T06")
+def test_links_and_files_in_the_place_of_a_model_are_named(directory: Path, tmp_path: Path, name: str) -> None:
     place = directory.with_name(name)
     directory.rename(tmp_path / "elsewhere")
     before = contents(tmp_path / "elsewhere")
@@ -184,7 +186,8 @@ save_file({"x": np.zeros(1 << 27, np.float32)}, os.path.join(sys.argv[1], "model
 """
 
 
-def test_t06_what_a_killed_process_left_is_ours(directory: Path, translator: Translator) -> None:
+@pytest.mark.fault("T06")
+def test_what_a_killed_process_left_is_ours(directory: Path, translator: Translator) -> None:
     new = directory.with_name("model.new")
     new.mkdir()
     subprocess.run([sys.executable, "-c", KILLED, str(new)], check=True)

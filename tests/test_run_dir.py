@@ -63,14 +63,16 @@ def changed(config: Config, key: str) -> Config:
     return config.model_copy(update={section: part}) if section else part
 
 
-def test_t08_every_setting_is_in_one_class() -> None:
+@pytest.mark.fault("T08")
+def test_every_setting_is_in_one_class() -> None:
     """The effect of a change stands on the setting: Effect is that of its annotation."""
     assert not [key for key in KEYS if resume.EFFECTS[key] is None]
     assert resume.EFFECTS["train.steps"] is CHANGES_RESULT and resume.EFFECTS["model.d_model"] is FIXED
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "run_dir"])
-def test_t08_what_a_changed_setting_does(tmp_path: Path, tokenizers: Tokenizers, key: str) -> None:
+@pytest.mark.fault("T08")
+def test_what_a_changed_setting_does(tmp_path: Path, tokenizers: Tokenizers, key: str) -> None:
     two = {"data__valid": ["c", "d"]} if key == "train.best_corpus" else {}  # among one corpus there is no choice
     config = begun(tmp_path, tokenizers, **two)
     resume.check_settings(config, allow_changes=False)
@@ -167,7 +169,8 @@ def test_a_new_default_stops_no_run(
     resume.check_settings(config, allow_changes=False)
 
 
-def test_t09_changed_corpora_are_noticed(tmp_path: Path, tokenizers: Tokenizers) -> None:
+@pytest.mark.fault("T09")
+def test_changed_corpora_are_noticed(tmp_path: Path, tokenizers: Tokenizers) -> None:
     config = begun(tmp_path, tokenizers)
     before = run_dir.read_data_record(config.directory)
     resume.check_corpora(config, before, CORPORA, allow_changes=False)
@@ -193,7 +196,8 @@ def test_t09_changed_corpora_are_noticed(tmp_path: Path, tokenizers: Tokenizers)
     resume.check_corpora(config, before, moved, allow_changes=False)
 
 
-def test_t09_what_was_recorded_before_format_2_is_compared(tmp_path: Path, tokenizers: Tokenizers) -> None:
+@pytest.mark.fault("T09")
+def test_what_was_recorded_before_format_2_is_compared(tmp_path: Path, tokenizers: Tokenizers) -> None:
     """By name then, and of a packed file the bytes as they are."""
     for side in ("en", "de"):
         with gzip.open(tmp_path / f"packed.{side}.gz", "wt", encoding="utf8") as file:
@@ -301,7 +305,8 @@ with lock(Path(sys.argv[1])):
 """
 
 
-def test_t07_one_training_a_run_directory(tmp_path: Path) -> None:
+@pytest.mark.fault("T07")
+def test_one_training_a_run_directory(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
         try:
@@ -323,7 +328,8 @@ def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("present", [("model", "model.new"), ("model.new", "model.old"), ("model", "model.old")])
-def test_t06_the_renaming_of_a_model_is_ended(tmp_path: Path, present: tuple[str, ...]) -> None:
+@pytest.mark.fault("T06")
+def test_the_renaming_of_a_model_is_ended(tmp_path: Path, present: tuple[str, ...]) -> None:
     for name in present:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(name)
@@ -355,7 +361,8 @@ print(json.dumps(environment(Mesh())))
 """
 
 
-def test_t20_a_run_that_is_resumed_elsewhere_says_so(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T20")
+def test_a_run_that_is_resumed_elsewhere_says_so(caplog: pytest.LogCaptureFixture) -> None:
     now = environment(Mesh())
     with caplog.at_level(logging.INFO, logger="transformer"):
         report_differences(now, now)
@@ -367,7 +374,8 @@ def test_t20_a_run_that_is_resumed_elsewhere_says_so(caplog: pytest.LogCaptureFi
     assert f"cpu threads 64 -> {now['cpu threads']}" in caplog.text
 
 
-def test_t20_switches_of_jax_and_xla_are_part_of_the_environment(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T20")
+def test_switches_of_jax_and_xla_are_part_of_the_environment(caplog: pytest.LogCaptureFixture) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ENVIRONMENT], capture_output=True, text=True, cwd=ROOT, env=os.environ | SWITCHES
     )

@@ -24,7 +24,8 @@ with stop_on_signal() as stop:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_t02_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
+@pytest.mark.fault("T02")
+def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout and process.stdout.readline() == "listening\n"
         process.send_signal(number)

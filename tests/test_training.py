@@ -34,7 +34,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, seconds: list[float]
     return run_dir
 
 
-def test_t01_a_killed_run_ends_with_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
+@pytest.mark.fault("T01")
+def test_a_killed_run_ends_with_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
     """Killed twice, with dropout on. The rest of it runs under other names of everything: T23."""
     run_dir = tmp_path / "run"
     for step in (10, 40):
@@ -50,7 +51,8 @@ def test_t01_a_killed_run_ends_with_the_same_bits(uninterrupted: Path, tmp_path:
     assert all_but_speed(run_dir) == all_but_speed(uninterrupted)
 
 
-def test_t02_sigterm_saves_and_asks_to_be_run_again(tmp_path: Path) -> None:
+@pytest.mark.fault("T02")
+def test_sigterm_saves_and_asks_to_be_run_again(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = start(run_dir)
     wait_for((run_dir / "checkpoints" / "10").exists, process)
@@ -64,7 +66,8 @@ def test_t02_sigterm_saves_and_asks_to_be_run_again(tmp_path: Path) -> None:
     assert (run_dir / "checkpoints" / step).exists()
 
 
-def test_t08_a_run_cannot_go_on_as_another(uninterrupted: Path) -> None:
+@pytest.mark.fault("T08")
+def test_a_run_cannot_go_on_as_another(uninterrupted: Path) -> None:
     code, told = ended(start(uninterrupted, "--model.d-model", "32"))
     assert code == 2
     assert told.startswith(f"error: {uninterrupted}: ") and told.count("\n") == 1
@@ -72,7 +75,8 @@ def test_t08_a_run_cannot_go_on_as_another(uninterrupted: Path) -> None:
 
 
 @pytest.mark.long
-def test_t01_two_hundred_kills(uninterrupted: Path, seconds: list[float], tmp_path: Path) -> None:
+@pytest.mark.fault("T01")
+def test_two_hundred_kills(uninterrupted: Path, seconds: list[float], tmp_path: Path) -> None:
     """At random moments of one run after another, the whole group of processes each time."""
     seed = random.randrange(1 << 30)
     print("seed", seed)
@@ -99,7 +103,8 @@ def test_t01_two_hundred_kills(uninterrupted: Path, seconds: list[float], tmp_pa
 
 
 @pytest.mark.long
-def test_t02_fifty_signals(uninterrupted: Path, seconds: list[float], tmp_path: Path) -> None:
+@pytest.mark.fault("T02")
+def test_fifty_signals(uninterrupted: Path, seconds: list[float], tmp_path: Path) -> None:
     """At random moments, each answered within ten seconds by exit code 75, or the end of the run."""
     seed = random.randrange(1 << 30)
     print("seed", seed)

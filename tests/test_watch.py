@@ -17,7 +17,8 @@ def noisy(seed: int, updates: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_t11_a_jump_is_told_once_and_noise_never(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T11")
+def test_a_jump_is_told_once_and_noise_never(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     watch = LossMonitor()
     for step, loss in enumerate(noisy(seed, 2000), 1):
         watch.add(step, float(loss), 0)
@@ -28,7 +29,8 @@ def test_t11_a_jump_is_told_once_and_noise_never(seed: int, caplog: pytest.LogCa
     assert "step 200" in caplog.text or "step 201" in caplog.text
 
 
-def test_t10_updates_without_a_finite_loss_are_named_and_end_the_training(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("T10")
+def test_updates_without_a_finite_loss_are_named_and_end_the_training(caplog: pytest.LogCaptureFixture) -> None:
     watch = LossMonitor()
     with caplog.at_level(logging.WARNING):
         for step in range(1, 4):

@@ -171,7 +171,7 @@ class Checkpoints:
 
 @cache
 def _ignore_late_writes() -> None:
-    """Hides the tracebacks of writes that are pending when Orbax closes its event loop, after one of them has failed."""
+    """Hides the tracebacks of the writes that are pending when Orbax closes its event loop after a failed one."""
     original_hook = sys.unraisablehook
 
     def hook(problem: "sys.UnraisableHookArgs") -> None:

@@ -149,7 +149,7 @@ class RunHooks:
     def _save(self, step: int, state: TrainState, *, must_succeed: bool) -> None:
         self._check_finite(step, state)
         if state.skipped and not must_succeed:
-            return  # so that a run that diverges can be resumed from before the skipped updates, with a lower learning rate
+            return  # so that a run that diverges can be resumed from before the skipped updates, with a lower rate
         pending, seconds = self.metrics.pending()
         progress = replace(self.progress, pending=pending, pending_seconds=seconds)
         try:

@@ -111,7 +111,7 @@ class MetricsAccumulator:
     ):
         """`pending` and `seconds`: metrics that were not logged yet when the run stopped, and the time they took.
 
-        Another version may have written other metrics. Missing ones are NaN here, and null in the next line of metrics.jsonl.
+        Another version may have written other metrics. Missing ones are NaN here, and null in metrics.jsonl.
         """
         self._writer, self._steps, self._log_every, self._padding = writer, settings.steps, settings.log_every, padding
         self._monitor = LossMonitor()

@@ -1,7 +1,8 @@
 """The names of parameters in Hugging Face's MarianMTModel (Junczys-Dowmunt et al. 2018; OPUS-MT) and in this package.
 
-A Marian model has layer norms after the sublayers and none at the end, sinusoidal positions (sines first, then cosines), and starts a
-translation with the padding symbol, whose embedding is zero. Its linear maps are stored as [outputs, inputs].
+A Marian model has layer norms after the sublayers and none at the end, and sinusoidal positions (sines first, then
+cosines). It starts a translation with the padding symbol, whose embedding is zero. Its linear maps are stored as
+[outputs, inputs].
 """
 
 from collections.abc import Iterator, Mapping
