@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FAULTS = [f"T{n:02}" for n in range(1, 25)] + [f"X{n:02}" for n in range(1, 26)] + [f"M{n:02}" for n in range(1, 7)]
 
 
-def tests_in(file: str) -> dict[str, set[str]]:
+def marked_tests(file: str) -> dict[str, set[str]]:
     """The tests of a file, each with the ids of its marker `fault`."""
     tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
@@ -35,7 +35,7 @@ def test_every_fault_has_a_row_and_every_row_a_test() -> None:
         file = ""
         for other, test in named:
             file = other or file
-            tests = tests_in(file)
+            tests = marked_tests(file)
             found = (
                 [name for name, ids in tests.items() if test in ids]
                 if test in FAULTS
@@ -47,6 +47,6 @@ def test_every_fault_has_a_row_and_every_row_a_test() -> None:
 def test_every_marked_test_is_in_the_row_of_its_fault() -> None:
     proofs = dict(rows())
     for path in sorted((ROOT / "tests").glob("test_*.py")):
-        for name, ids in tests_in(path.name).items():
+        for name, ids in marked_tests(path.name).items():
             for fault in ids:
                 assert path.name in proofs[fault], f"{fault}: {path.name}::{name}"
