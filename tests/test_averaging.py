@@ -131,7 +131,9 @@ def test_the_best_are_chosen_by_the_metric_of_the_run(tmp_path: Path) -> None:
     assert best(2, "bleu") == [2, 3]  # the earlier of equals, as a training keeps them
     assert best(3, "chrf") == [1, 2, 3]
     assert best(5, "chrf") == [1, 2, 3, 4, 10]
-    with pytest.raises(UsageError, match=r"6 validated checkpoints, there are 5 \(1, 2, 3, 4, 10\).* with 2"):
+    with pytest.raises(
+        UsageError, match=r"6 validated checkpoints, there are 5 \(1, 2, 3, 4, 10\).*train\.keep: it is 2"
+    ):
         best(6, "chrf")
     assert newest_steps(tmp_path, 3, Train()) == [5, 6, 10]
 
@@ -141,7 +143,7 @@ def test_too_few_checkpoints_are_counted(copy: Path, tmp_path: Path, capsys: pyt
     assert "cannot average 5 checkpoints, there are 4 (10, 20, 30, 40)" in fails(
         capsys, "average", copy, out, "--last", 5
     )
-    assert "train.keep: with 9" in fails(capsys, "average", copy, out, "--best", 5)
+    assert "train.keep: it is 9" in fails(capsys, "average", copy, out, "--best", 5)
     (copy / "metrics.jsonl").unlink()
     assert "there are 0 (none)" in fails(capsys, "average", copy, out, "--best", 1)
     shutil.rmtree(copy / "checkpoints")

@@ -180,12 +180,12 @@ def test_files_that_are_no_config_are_named(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_boolean_is_no_number(file: Path) -> None:
-    assert refused_text(file, "seed = true\n" + BASE).startswith(f"{file}: seed = true: not a boolean")
+    assert refused_text(file, "seed = true\n" + BASE).startswith(f"{file}: seed = true: must not be a boolean")
     for setting in settings():
         section, _, name = setting.key.rpartition(".")
         if section in ("model", "train") and re.fullmatch(r"[\d.e-]+", setting.default):
             told = refused_text(file, f"{BASE}[{section}]\n{name} = false\n")
-            assert told.startswith(f"{file}: {setting.key} = false: not a boolean")
+            assert told.startswith(f"{file}: {setting.key} = false: must not be a boolean")
 
 
 def test_a_name_with_nul_is_refused(file: Path) -> None:

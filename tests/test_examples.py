@@ -151,7 +151,7 @@ def test_many_too_long_pairs_are_told_with_the_limit_that_would_do(
         assert told == (
             f"warning: toy: {sum(length > limit for length in longest):.1f}% of the pairs are longer than"
             f" data.max_length = {limit} tokens, and are left out; 95% have at most {most}, 99% at most {nearly}:"
-            f" set data.max_length = {nearly} to keep those"
+            f" data.max_length = {nearly} keeps 99%"
         )
     caplog.clear()
     found = prepared(tmp_path / "ids", PAIRS, max_length=nearly)

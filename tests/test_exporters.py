@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from transformer.translation.translator import Translator
 
 pytestmark = pytest.mark.mixed_dtypes
 
+# One layer compiles faster; the order of several is tested in test_ctranslate2.py and test_marian.py.
+small_translator = partial(random_translator, encoder_layers=1, decoder_layers=1)
 EXPORTERS = {"ctranslate2": ctranslate2, "marian": marian_export}
 KEYS = [f"{name}.{key}" for name, part in (("model", Model), ("decode", Decode)) for key in part.model_fields]
 LINES = ["Does she carry", "Do you arrive", "His shirt is", "Who calls your", "<s> a </s>", "<pad>"]
@@ -36,7 +39,7 @@ LINES = ["Does she carry", "Do you arrive", "His shirt is", "Who calls your", "<
 @pytest.fixture
 def model(tmp_path: Path, tokenizers: Tokenizers) -> Path:
     """One that both programs support."""
-    return saved(random_translator(tokenizers, norm="post", end=4), tmp_path)
+    return saved(small_translator(tokenizers, norm="post", end=4), tmp_path)
 
 
 def saved(ours: Translator, tmp_path: Path, **decode: Any) -> Path:
@@ -90,7 +93,7 @@ def test_a_parameter_that_an_exporter_does_not_read_is_refused(
 def test_a_rule_of_stopping_that_ctranslate2_lacks_is_refused_until_it_is_replaced(
     tokenizers: Tokenizers, tmp_path: Path, stop: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = saved(random_translator(tokenizers, end=4), tmp_path, stop=stop)
+    model = saved(small_translator(tokenizers, end=4), tmp_path, stop=stop)
     assert f"decode.stop = '{stop}'" in (told := refused(model, "ctranslate2", capsys))
     assert "--decode.stop full" in told
     assert export(model, "ctranslate2", "--decode.stop", "full", "--decode.beam-size", "2") == 0
@@ -148,7 +151,7 @@ def test_every_id_has_a_name_of_its_own_and_the_export_says_the_same(
 
 
 def test_marian_gets_as_many_names_as_ids(symbols: Tokenizers, tmp_path: Path) -> None:
-    model = saved(random_translator(symbols, norm="post", end=6), tmp_path)
+    model = saved(small_translator(symbols, norm="post", end=6), tmp_path)
     (tmp_path / "out").mkdir()
     marian_export.exporter(*load_model(model))(tmp_path / "out")
     ids = json.loads((tmp_path / "out" / "vocab.json").read_text(encoding="utf8"))
@@ -233,7 +236,7 @@ def test_a_failed_check_leaves_a_place_as_it_was(
 
 
 def test_a_model_that_computes_in_bfloat16_is_checked_in_float32(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    model = saved(random_translator(tokenizers, compute_dtype="bfloat16", end=4), tmp_path)
+    model = saved(small_translator(tokenizers, compute_dtype="bfloat16", end=4), tmp_path)
     assert export(model, "ctranslate2") == 0
     assert export(model, "marian") == 2  # norms before the sublayers, and not its precision
 
@@ -256,7 +259,7 @@ def test_one_symbol_for_start_and_end_ends_a_translation(tmp_path: Path, caplog:
     tokenizer = sentencepiece(vocab_size=200, unk_piece="<pad>", bos_id=-1, eos_id=3, eos_piece="<s>", pad_id=-1)
     assert tokenizer.bos_id == tokenizer.eos_id or tokenizer.eos_id not in tokenizer.never_ids
     shared = Tokenizers(tokenizer, tokenizer)
-    model = saved(random_translator(shared, norm="post", end=6), tmp_path)
+    model = saved(small_translator(shared, norm="post", end=6), tmp_path)
     with caplog.at_level("INFO", logger="transformer"):
         assert export(model, "ctranslate2") == 0
     assert "0 of 0" not in caplog.text
@@ -266,7 +269,7 @@ def test_one_symbol_for_start_and_end_ends_a_translation(tmp_path: Path, caplog:
 def test_separate_vocabularies_of_other_sizes_come_back_from_marian(tmp_path: Path, sizes: tuple[int, int]) -> None:
     """The start symbol of the target is its last id, which there is no id source, or a piece of it."""
     both = Tokenizers(*(sentencepiece(vocab_size=size, bos_id=-1, pad_id=3) for size in sizes))
-    model = saved(random_translator(both, norm="post", tie_embeddings="none"), tmp_path)
+    model = saved(small_translator(both, norm="post", tie_embeddings="none"), tmp_path)
     assert export(model, "marian") == 0
     assert door.main(["import", str(tmp_path / "out"), str(tmp_path / "again"), "--from", "marian"]) == 0
     for name in ("config.json", "model.safetensors", "source.spm", "target.spm"):
@@ -281,7 +284,7 @@ def test_separate_vocabularies_of_other_sizes_come_back_from_marian(tmp_path: Pa
 def test_the_unknown_symbol_keeps_its_id_through_marian(tmp_path: Path) -> None:
     options = {"bos_id": -1, "eos_id": -1, "pad_id": -1, "user_defined_symbols": "<unk>,<s>,</s>,<pad>"}
     tokenizer = sentencepiece(vocab_size=200, unk_piece="[UNK]", **options)
-    model = saved(random_translator(Tokenizers(tokenizer, tokenizer), norm="post"), tmp_path)
+    model = saved(small_translator(Tokenizers(tokenizer, tokenizer), norm="post"), tmp_path)
     assert export(model, "marian") == 0
     assert door.main(["import", str(tmp_path / "out"), str(tmp_path / "again"), "--from", "marian"]) == 0
     assert load_model(tmp_path / "again")[1].source.unk_id == tokenizer.unk_id

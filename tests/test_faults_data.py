@@ -280,7 +280,7 @@ def test_too_long_pairs_are_left_out_whole_and_the_limit_that_would_do_is_told(
     (told,) = (text for text in caplog.messages if text.startswith("warning: "))
     assert told.startswith(f"warning: {name}: 6.0% of the pairs are longer than data.max_length = 128 tokens")
     most, nearly, limit = map(
-        int, re.findall(r"have at most (\d+), 99% at most (\d+): set data.max_length = (\d+)", told)[0]
+        int, re.findall(r"have at most (\d+), 99% at most (\d+): data.max_length = (\d+)", told)[0]
     )
     assert most == 200 + 10 + 1  # the 190th of 200: two of twelve are no longer
     assert nearly == limit == 200 + 90 + 1

@@ -364,7 +364,7 @@ TENSOR_FAULTS: dict[str, tuple[Callable[[Tensors], object], str]] = {
 } | {
     f"positions {values.shape}": (
         lambda t, values=values: t.update({"model.decoder.embed_positions.weight": values}),
-        "the tensor model.decoder.embed_positions.weight has other positions",
+        "the tensor model.decoder.embed_positions.weight is not the table of sinusoidal positions",
     )
     for values in (
         np.zeros((9, D)),

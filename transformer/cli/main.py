@@ -72,7 +72,7 @@ def run(name: str, words: Sequence[str]) -> int:
         if problem.errno not in ENVIRONMENT_ERRORS:
             raise
         _discard_buffer(sys.stdout)
-        _report(f"cannot access {problem.filename or 'the output'}: {problem.strerror}")
+        _report(f"cannot write {problem.filename or 'the output'}: {problem.strerror}")
         return 4
     except (MemoryError, RuntimeError, AssertionError, ValueError) as problem:
         if not (message := _explain(problem)):

@@ -39,10 +39,8 @@ class Tokenizer:
             raise UsageError(f"{name}: not a SentencePiece model") from None
         self.model_bytes = model_bytes
         self._processor = processor
-        self._shown = frozenset(
-            index for index in range(len(self._pieces))
-            if not (processor.is_control(index) or processor.is_unknown(index))
-        )  # fmt: skip
+        text_ids = (i for i in range(len(self._pieces)) if not (processor.is_control(i) or processor.is_unknown(i)))
+        self._shown = frozenset(text_ids)
         self.pad_id = self._known_or_new(processor.pad_id(), "<pad>")
         self.bos_id = self._known_or_new(processor.bos_id(), "<s>")
         self.eos_id = self._known_or_new(processor.eos_id(), "</s>")

@@ -77,8 +77,9 @@ def weights(run: Path, shapes: Transformer) -> dict[str, Array]:
     model, _, _ = load_model(_copy_in(run))
     return jax.tree.map(
         lambda value, shape: jax.make_array_from_callback(value.shape, shape.sharding, lambda index: value[index]),
-        named(model), named(shapes),
-    )  # fmt: skip
+        named(model),
+        named(shapes),
+    )
 
 
 def _copy_in(run: Path) -> Path:

@@ -19,7 +19,7 @@ from transformer.config import Config, loading
 from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
 from transformer.data.tokenizer import Tokenizers
-from transformer.errors import UsageError
+from transformer.errors import ResourceError, UsageError
 from transformer.files.atomic import write_file
 
 FORMAT = 2  # of data/corpora.json
@@ -32,7 +32,10 @@ def lock(directory: Path) -> Iterator[None]:
 
     The operating system releases the lock when the process ends, in whatever way.
     """
-    import fcntl  # imported here, because Windows does not have it: only training needs it
+    try:
+        import fcntl
+    except ImportError:
+        raise ResourceError("training needs fcntl, which Windows does not have; train on Linux, macOS or WSL") from None
 
     if found := re.search(r"[\[\]\\]", str(directory.absolute())):
         raise UsageError(

@@ -85,8 +85,9 @@ class _Converter(Converter):
         spec = self._specification
         target = self._tokenizers.target
         for side, register in (
-            (self._tokenizers.source, spec.register_source_vocabulary), (target, spec.register_target_vocabulary)
-        ):  # fmt: skip
+            (self._tokenizers.source, spec.register_source_vocabulary),
+            (target, spec.register_target_vocabulary),
+        ):
             register(side.pieces(range(side.vocab_size)))
         start, end, unknown = target.pieces([target.bos_id, target.eos_id, target.unk_id])
         spec.config.bos_token = spec.config.decoder_start_token = start
@@ -109,8 +110,9 @@ def _specification(parameters: Parameters, config: ModelConfig) -> TransformerSp
     output_side = "output" if settings.tie_embeddings == "none" else target_side
     positions = max(MIN_POSITIONS, config.max_target_length(config.max_length))
     for side, embeddings, name in (
-        (spec.encoder, spec.encoder.embeddings[0], "source"), (spec.decoder, spec.decoder.embeddings, target_side)
-    ):  # fmt: skip
+        (spec.encoder, spec.encoder.embeddings[0], "source"),
+        (spec.decoder, spec.decoder.embeddings, target_side),
+    ):
         embeddings.weight = _copy(parameters[f"{name}_embedding.table"])
         side.scale_embeddings = math.sqrt(settings.d_model) if settings.scale_embeddings else 1.0
     for side, name in ((spec.encoder, "source"), (spec.decoder, "target")):
