@@ -2,7 +2,7 @@
 
 import sys
 
-from transformer.cli.main import leave, run
+from transformer.cli.main import exit_process, run
 
 if __name__ == "__main__":
-    leave(run("translate", sys.argv[1:]))
+    exit_process(run("translate", sys.argv[1:]))

@@ -166,9 +166,9 @@ def test_unknown_keys_and_sections_name_the_nearest(file: Path) -> None:
 def test_wrong_types_are_refused(file: Path) -> None:
     assert "data.train = 'a': should be a list" in refused_text(file, BASE.replace('["a"]', '"a"'))
     assert "data.source = 5" in refused_text(file, BASE.replace('"en"', "5"))
-    assert "train = 5: is a section; write [train]" in refused_text(file, "train = 5\n" + BASE)
+    assert "train = 5: must be a section; write [train]" in refused_text(file, "train = 5\n" + BASE)
     file.write_text("train = 5\n" + BASE, encoding="utf8")
-    assert "train = 5: is a section; write [train]" in refused(file, "--train.steps", "3")
+    assert "train = 5: must be a section; write [train]" in refused(file, "--train.steps", "3")
 
 
 def test_files_that_are_no_config_are_named(file: Path, tmp_path: Path) -> None:

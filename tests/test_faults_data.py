@@ -478,7 +478,7 @@ def test_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pytest.
     with open(tmp_path / "ids", "ab") as file:
         file.truncate(1 << 32)
     monkeypatch.delattr(manifest, "digest")
-    assert manifest.find_damage(tmp_path, found) == "ids: bytes differs"
+    assert manifest.find_damage(tmp_path, found) == "ids: the size differs"
 
 
 # T07: one process a run directory

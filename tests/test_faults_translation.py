@@ -220,7 +220,7 @@ def test_long_lines_can_be_skipped_or_refused(translate: Command, translator: Tr
     assert entries[0]["translation"] == entries[2]["translation"] == alone(translator, "A dog")
     assert skipped.err == "1 line too long: left blank\n"
     refused = translate(lines, "--long", "fail", "-o", tmp_path / "out")
-    assert refused.code == 3 and re.fullmatch(r"error: line 2: more than 64 tokens .*--long skip\)\n", refused.err)
+    assert refused.code == 3 and re.fullmatch(r"error: line 2: more than 64 tokens, .*--long skip\)\n", refused.err)
     assert not os.listdir(tmp_path)
 
 
@@ -467,7 +467,7 @@ def test_a_signal_while_programs_are_compiled_ends_it_quietly(model_dir: Path, t
 COMPILING = """
 import os, signal, sys, threading
 from jax._src import compiler
-from transformer.cli.main import leave, main
+from transformer.cli.main import exit_process, main
 from transformer.translation.translator import Translator
 compiled, load = compiler.backend_compile_and_load, Translator.load
 def signalled(*words, **options):
@@ -478,7 +478,7 @@ def loaded(path):
     compiler.backend_compile_and_load = signalled
     return translator
 Translator.load = staticmethod(loaded)
-leave(main(sys.argv[1:]))
+exit_process(main(sys.argv[1:]))
 """
 
 
@@ -503,9 +503,9 @@ def test_nothing_is_lost_without_a_buffer(model_dir: Path, translate: Command, t
 
 LITTLE_ROOM = """
 import resource, sys
-from transformer.cli.main import leave, main
+from transformer.cli.main import exit_process, main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-leave(main(sys.argv[2:]))
+exit_process(main(sys.argv[2:]))
 """
 
 

@@ -85,7 +85,7 @@ def section_of(arguments: argparse.Namespace, section: type[Section], prefix: st
 
 
 def add_check(parser: Parser) -> None:
-    """Adds the flags of the check that compares the results with those of the other program."""
+    """Adds the flags of the check that compares an exported or imported model with the other program."""
     parser.add_argument(
         "--check", type=path, metavar="FILE", help="lines to check with (default: some of the built-in corpus)"
     )

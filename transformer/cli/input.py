@@ -25,7 +25,7 @@ _ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  #
 
 
 def read_text(path: str) -> list[str]:
-    """Reads the lines of a file (`-`: of stdin) as text. Raises DataError."""
+    """Reads the lines of a file as text; the path `-` is stdin. Raises DataError."""
     with open_input(path) as stream:
         return [decode_line(raw) for raw in read_lines(stream)]
 

@@ -81,8 +81,8 @@ def run(name: str, words: Sequence[str]) -> int:
         return 4
 
 
-def leave(code: int) -> NoReturn:
-    """Ends the process; after a signal immediately, because the end of Python crashes while XLA compiles."""
+def exit_process(code: int) -> NoReturn:
+    """Ends the process. After a signal it skips the shutdown of Python, which may crash while XLA compiles."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -96,11 +96,11 @@ def leave(code: int) -> NoReturn:
 
 def entry_point() -> NoReturn:
     """The console command `transformer`."""
-    leave(main(sys.argv[1:]))
+    exit_process(main(sys.argv[1:]))
 
 
 def _explain(problem: Exception) -> str:
-    """The message for an error of the machine: too little memory, missing devices, a bad JAX variable; else ""."""
+    """The message for an error of the environment (memory, devices, a variable JAX_*), or "" for any other error."""
     if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # JAX's
         return "out of memory; lower train.batch_tokens, or --batch-tokens of translate"
     if _has_no_device():

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHORT = ("beam_size", "length_penalty", "batch_tokens")  # settings of [decode] that have a flag without the section
+WITHOUT_PREFIX = (
+    "beam_size",
+    "length_penalty",
+    "batch_tokens",
+)  # settings of [decode] that have a flag without the section
 Translate = Callable[..., "Iterator[Translation]"]
 
 
@@ -40,7 +44,7 @@ def main(words: Sequence[str]) -> None:
             fail_on_long=arguments.long == "fail",
             fail_on_bad_utf8=arguments.on_bad_utf8 == "fail",
         )
-        skipped = _translate(translate, source, output, arguments.format)
+        skipped = _write_translations(translate, source, output, arguments.format)
     if arguments.quiet:
         return
     for fault in source.faults():
@@ -51,7 +55,7 @@ def main(words: Sequence[str]) -> None:
 
 
 def _translate_function(translator: "Translator", arguments: Namespace, sampling: Sampling | None) -> Translate:
-    """`Translator.translate` with the options of the arguments."""
+    """Returns `translator.translate` with the options of the command line bound."""
     return partial(
         translator.translate,
         n_best=arguments.n_best,
@@ -61,7 +65,7 @@ def _translate_function(translator: "Translator", arguments: Namespace, sampling
     )
 
 
-def _translate(translate: Translate, source: Input, output: Output, output_format: str) -> int:
+def _write_translations(translate: Translate, source: Input, output: Output, output_format: str) -> int:
     """Writes the translations; returns the number of lines that were left blank because they are too long."""
     from transformer.translation.windows import windows
 
@@ -100,7 +104,10 @@ def format_translation(translation: "Translation", number: int, output_format: s
 
 
 def _parser() -> Parser:
-    parser = Parser("translate", "Translate lines: one line out for each line in, in the same order.")
+    parser = Parser(
+        "translate",
+        "Translate lines, in the same order: one line of output for each line of input (with --n-best: several).",
+    )
     parser.add_argument("--model", required=True, type=path, metavar="DIR", help="a run directory or a model directory")
     parser.add_argument(
         "-i", "--input", default="-", type=path, metavar="FILE", help="lines to translate (default: stdin)"
@@ -112,21 +119,21 @@ def _parser() -> Parser:
         "--format",
         choices=("text", "jsonl", "nbest"),
         default="text",
-        help="text: one line each; jsonl: one object per line with line, source, translation, score and flags;"
-        " nbest: Marian's `0 ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
+        help="text: one line per hypothesis; jsonl: one object per line of input: line, source, translation, score,"
+        " flags (and n_best); nbest: Marian's `LINE ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
     )
     parser.add_argument(
         "--n-best", type=int, default=1, metavar="N", help="hypotheses per line, best first (default: 1)"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors on stderr")
-    _add_faults(parser)
-    add_section(parser, Decode, "decode.", "The search (defaults: those of the model).", SHORT)
+    _add_input_faults(parser)
+    add_section(parser, Decode, "decode.", "The search (defaults: those of the model).", WITHOUT_PREFIX)
     parser.add_argument("--sample", action="store_true", help="sample --n-best translations per line, best first")
     add_section(parser, Sampling, "", "How --sample draws translations at random.", default=True)
     return parser
 
 
-def _add_faults(parser: Parser) -> None:
+def _add_input_faults(parser: Parser) -> None:
     faults = parser.add_argument_group("faulty input", "Each kind of fault is reported in one line on stderr.")
     faults.add_argument(
         "--on-bad-utf8",

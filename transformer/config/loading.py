@@ -63,14 +63,17 @@ def sections() -> dict[str, str]:
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Loads the config in the TOML file at `path`; `overrides` are values by dotted keys. Raises UsageError."""
+    """Loads the config from the TOML file at `path`. The values of `overrides`, by dotted keys, replace its values.
+
+    Raises UsageError.
+    """
     return resolve(read(path, overrides), path)
 
 
 def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Reads the values that the TOML file and the dotted keys give, by section, without defaults or checks.
+    """Reads the values of the TOML file, by section, with those of `overrides` in their place. Adds no defaults.
 
-    Raises UsageError for a file that is not valid TOML.
+    Raises UsageError for a file that cannot be read or is not valid TOML.
     """
     shown = _printable(path)
     values = _parse(path, shown)
@@ -80,7 +83,7 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
         for part in section:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise UsageError(f"{shown}: {part} = {place!r}: is a section; write [{part}]")
+                raise UsageError(f"{shown}: {part} = {place!r}: must be a section; write [{part}]")
         place[name] = value
     return values
 

@@ -17,7 +17,7 @@ def explain(error: ErrorDetails) -> str:
         fault = error["msg"].removeprefix("Value error, ")
         return f"{key} = {fault}" if key in (setting.key for setting in settings()) else fault
     if error["type"] == "model_type":
-        return f"{key} = {error['input']!r}: is a section; write [{key}]"
+        return f"{key} = {error['input']!r}: must be a section; write [{key}]"
     if error["type"] == "tuple_type":
         return f"{key} = {error['input']!r}: should be a list"
     return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -49,9 +49,9 @@ def find_damage(directory: Path, files: Mapping[str, Any]) -> str | None:
         path = directory / name
         try:
             if path.stat().st_size != expected["bytes"]:  # first, because it costs nothing for a large file
-                return f"{name}: bytes differs"
+                return f"{name}: the size differs"
             if digest(path)["sha256"] != expected["sha256"]:
-                return f"{name}: sha256 differs"
+                return f"{name}: the sha256 differs"
         except OSError as problem:
             return f"{name}: {problem.strerror}"
     return None

@@ -96,22 +96,22 @@ def check_files(directory: Path) -> None:
         if type(version) is not int or not isinstance(files, dict):
             raise ValueError("no format, or no files")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
-        raise faulty(path, f"not a manifest: {problem}") from None
+        raise model_file_error(path, f"not a manifest: {problem}") from None
     if version != FORMAT:
         raise UsageError(f"{path}: model format {version}, this version reads {FORMAT}; {which_version(manifest)}")
     present = [name for name in MAX_BYTES if os.path.lexists(directory / name)]
     for name in ("config.json", "model.safetensors", *files, *present):
         file = directory / name
         if name not in MAX_BYTES or file.is_symlink() or not file.is_file():
-            raise faulty(file, "missing, a link, or not a file of a model")
+            raise model_file_error(file, "missing, a link, or not a file of a model")
         expected = files[name] if isinstance(files.get(name), dict) else {}
         try:
             size = file.stat().st_size  # first, because it costs nothing for a large file
             differs = size != expected.get("bytes") or size > MAX_BYTES[name] or digest(file) != expected
         except OSError as problem:
-            raise faulty(file, f"cannot be read: {problem.strerror}") from None
+            raise model_file_error(file, f"cannot be read: {problem.strerror}") from None
         if differs:
-            raise faulty(file, "differs from manifest.json (size, sha256)")
+            raise model_file_error(file, "differs from manifest.json (size, sha256)")
 
 
 def new_and_old(directory: Path) -> tuple[Path, Path]:
@@ -136,33 +136,33 @@ _STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}  # the names 
 
 
 def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, np.ndarray]:
-    """Reads the tensors with these shapes, stored as `dtype`, as float32. Raises UsageError for any other content."""
+    """Reads the tensors that `shapes` names, stored as `dtype`, and converts them to float32. Raises UsageError."""
     with open(path, "rb") as file:
         if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
-            raise faulty(path, "cannot be read: its header is too large")
+            raise model_file_error(path, "cannot be read: its header is too large")
     try:
         with safe_open(path, framework="numpy") as file:
             found = set(file.keys())
             for name in sorted(shapes.keys() - found):
-                raise faulty(path, f"the tensor {name} is missing")
+                raise model_file_error(path, f"the tensor {name} is missing")
             for name in sorted(found - shapes.keys()):
-                raise faulty(path, f"the tensor {name} does not belong to this model")
+                raise model_file_error(path, f"the tensor {name} does not belong to this model")
             return {name: _read_tensor(path, file, name, shape, dtype) for name, shape in shapes.items()}
     except (OSError, SafetensorError) as problem:
-        raise faulty(path, f"cannot be read: {problem}") from None
+        raise model_file_error(path, f"cannot be read: {problem}") from None
 
 
 def _read_tensor(path: Path, file: Any, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     header = file.get_slice(name)
     found, expected = (header.get_dtype(), tuple(header.get_shape())), (_STORED[dtype], shape)
     if found != expected:
-        raise faulty(path, f"{name} is {found[0]} {found[1]}, config.json asks for {expected[0]} {shape}")
+        raise model_file_error(path, f"{name} is {found[0]} {found[1]}, config.json asks for {expected[0]} {shape}")
     values = file.get_tensor(name).astype(np.float32, copy=False)
     if not np.isfinite(values).all():
-        raise faulty(path, f"the tensor {name} has NaN or infinite values")
+        raise model_file_error(path, f"the tensor {name} has NaN or infinite values")
     return values
 
 
-def faulty(path: Path, fault: str) -> UsageError:
+def model_file_error(path: Path, fault: str) -> UsageError:
     """Returns the error for a file of a model that is not what it should be."""
     return UsageError(f"{one_line(str(path))}: {one_line(fault)}; copy the model again")

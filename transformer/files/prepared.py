@@ -41,7 +41,7 @@ def read_results(directory: Path, origin: str) -> dict[str, Any] | None:
 
 
 def begin_results(directory: Path) -> None:
-    """Makes an empty directory, or empties one, its manifest first. Raises UsageError if it has other files."""
+    """Makes a directory, or deletes its contents, the manifest first. Raises UsageError if it has files of others."""
     check_own_files(directory, OWN_FILES)
     (directory / NAME).unlink(missing_ok=True)
     place = directory.resolve()  # a link to another disk remains one

@@ -77,7 +77,7 @@ def _qualities(path: Path, settings: Train) -> dict[int, float]:
     found: dict[int, float] = {}
     if path.exists():
         for line in path.read_text(encoding="utf8", errors="replace").splitlines():
-            # Ignores lines about updates, an incomplete one, and metrics that were not finite, which are null.
+            # Skips lines about updates, a line that was cut off, and metrics that are null, as they were not finite.
             with suppress(ValueError, KeyError, TypeError):
                 metrics = json.loads(line)
                 found[metrics["step"]] = quality(metrics, settings)

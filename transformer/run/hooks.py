@@ -59,7 +59,7 @@ class RunHooks:
             self.after_update(step, state)
 
     def should_stop(self, step: int, state: TrainState) -> bool:
-        """Whether train.patience validations in a row found no better model; then saves. Raises ResourceError."""
+        """Whether the last train.patience validations found no better model. If so, saves. Raises ResourceError."""
         if not 0 < self.setup.config.train.patience <= self.progress.without_better:
             return False
         log.info("no better model in %d validations: training ends", self.progress.without_better)
@@ -114,7 +114,7 @@ class RunHooks:
         """Evaluates the model, and writes it to RUN/model if it is the best so far. Raises WorkInterrupted."""
         config, data, before = self.setup.config, self.setup.data, self.progress
         model = state.model if state.average is None else state.average
-        model_config = ModelConfig.of_run(config, data.tokenizers)
+        model_config = ModelConfig.from_config(config, data.tokenizers)
         began = time.perf_counter()
         with self.stop.interruptible(True):
             translator = Translator(model, data.tokenizers, model_config)

@@ -128,7 +128,7 @@ class MetricsAccumulator:
         self._since = time.perf_counter()
 
     def add(self, step: int, metrics: UpdateMetrics) -> None:
-        """Adds the metrics of an update. Raises DivergenceError after too many updates without a finite loss."""
+        """Adds the metrics of an update. Raises DivergenceError, when a line is logged, after many skipped updates."""
         if self._on_device:
             jax.block_until_ready(self._on_device[-1])  # the host is at most one update ahead of the device
         self._on_device.append(metrics)

@@ -221,7 +221,10 @@ def _best_by_place(config: Config) -> dict[str, Any]:
 
 
 def measure(config: Config, corpora: Sequence[Corpus]) -> str:
-    """Identifies the metric and the corpora that decide: scores can be compared only if these values are equal."""
+    """Returns what identifies the metric and the corpora that select the best model.
+
+    Two scores can be compared only if the returned strings are equal.
+    """
     best, names = config.train.best_corpus, config.data.valid
     decisive = corpora[names.index(best) :][:1] if best in names else corpora
     how = MEAN if best == MEAN and len(corpora) > 1 else ALL

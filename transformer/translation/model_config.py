@@ -31,7 +31,7 @@ class ModelConfig(Section):
     """precision of the parameters in model.safetensors; in memory they are float32"""
 
     @classmethod
-    def of_run(cls, config: Config, tokenizers: Tokenizers) -> Self:
+    def from_config(cls, config: Config, tokenizers: Tokenizers) -> Self:
         """Returns the config of the models that a run trains."""
         return cls(
             source=config.data.source,

@@ -30,8 +30,8 @@ from transformer.files.model_files import (
     FORMAT,
     check_files,
     clear_leftovers,
-    faulty,
     find_model,
+    model_file_error,
     new_and_old,
     read_tensors,
 )
@@ -103,8 +103,8 @@ def read_model_config(path: Path) -> ModelConfig:
     except ValidationError as problem:
         error = problem.errors()[0]
         if error["type"] == "value_error":  # raised by a validator, which names the key
-            raise faulty(path, error["msg"].removeprefix("Value error, ")) from None
-        raise faulty(path, f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ")) from None
+            raise model_file_error(path, error["msg"].removeprefix("Value error, ")) from None
+        raise model_file_error(path, f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ")) from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -23,7 +23,10 @@ def split_line(text: str, encode: Encode, max_tokens: int) -> list[list[int]]:
 
 
 def _split(text: str, encode: Encode, max_tokens: int, level: int) -> list[list[int]]:
-    """The segments of the text, each as long as possible. A piece without a break is split at the next level."""
+    """The ids of the segments: pieces are joined as long as they fit.
+
+    A piece that does not fit is split at the next kind of break, after a sentence, a clause, a word.
+    """
     if is_blank(text):
         return []
     if level > len(_BREAKS):  # a word with more tokens than the model takes

@@ -12,7 +12,7 @@ LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # tokens; above 
 
 
 def padded_length(tokens: int) -> int:
-    """Returns the length to which a row of so many tokens is padded."""
+    """Returns the padded length of a row with `tokens` tokens."""
     return next((length for length in LENGTHS if tokens <= length), 1 << (tokens - 1).bit_length())
 
 

@@ -193,7 +193,7 @@ def _logistic(values: np.ndarray) -> np.ndarray:
 
 
 def _needed(lines: int) -> float:
-    """The log of the capital that shows a shift: one gambler starts at each block, for each shift."""
+    """The log of the capital at which a shift is reported; it grows with the number of gamblers (module docstring)."""
     return log(max(lines / BLOCK, 1) * len(SHIFTS) / FALSE_ALARMS)
 
 

@@ -18,7 +18,7 @@ def damaged(stream: BinaryIO, problem: Exception) -> DataError:
 
 
 def _undamaged_bytes(path: str) -> int:
-    """Counts the decompressed bytes of a damaged .gz file before its damage."""
+    """Counts the bytes that can be decompressed from a damaged .gz file, up to the damaged place."""
     count = 0
     with suppress(OSError, EOFError, zlib.error), gzip.open(path, "rb") as stream:
         while block := stream.read1(UNDAMAGED_BLOCK):

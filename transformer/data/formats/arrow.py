@@ -1,4 +1,4 @@
-"""Tables in memory as Arrow has them, for Parquet files and Hugging Face datasets.
+"""Reads pairs from Arrow tables, for Parquet files and Hugging Face datasets.
 
 The texts of a language are a column named by its code, or a field named by its code in the column "translation".
 """

@@ -143,7 +143,7 @@ def has_bias(tensors: dict[str, np.ndarray]) -> bool:
 
 
 def _first(tensors: dict[str, np.ndarray], *names: str) -> np.ndarray:
-    """The tensor with the first of the names that exists."""
+    """Returns the tensor for the first of the names that is in `tensors`. Raises UsageError if none is."""
     for name in names:
         if name in tensors:
             return tensors[name]

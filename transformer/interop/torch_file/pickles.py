@@ -77,7 +77,9 @@ class Reader:
     def read(self) -> object:
         """Returns the value of the next pickle: constants, lists, tuples, dictionaries and Tensors."""
         start = self._content.tell()
-        with warnings.catch_warnings(action="ignore"):  # about the arguments of instructions that are refused
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # pickletools warns about arguments of instructions that are refused
             _scan(self._content)
         end = self._content.tell()
         self._content.seek(start)
