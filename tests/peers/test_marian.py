@@ -32,7 +32,7 @@ from transformer.translation.model_dir import ModelConfig, load_model, save_mode
 from transformer.translation.scoring import score
 from transformer.translation.translator import Translator
 
-pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+pytestmark = [pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses"), pytest.mark.mixed_dtypes]
 
 torch.set_num_threads(1)  # models so small are slower with more
 
