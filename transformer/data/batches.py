@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from transformer.data.examples import Examples
-from transformer.data.padding import pad
+from transformer.data.padding import PADDING, pad
 
 Item = TypeVar("Item")
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)  # on the devices, or in the memory of the host
@@ -104,13 +104,10 @@ class Batches:
         """The pairs of the given indices in the shape of the bucket. Missing rows have no labels, so no loss."""
         sources = [self.examples.source[index] for index in indices]
         targets = [self.examples.target[index] for index in indices]
-        given = [np.append(self.examples.start, ids[:-1]) for ids in targets]
-        labels = pad(targets, bucket.rows, bucket.target, -1)
-        return Batch(
-            source=pad(sources, bucket.rows, bucket.source, self.examples.end),
-            target=pad(given, bucket.rows, bucket.target, self.examples.start),
-            labels=labels,
-        )
+        labels = pad(targets, bucket.rows, bucket.target, missing=PADDING)
+        target = np.where(labels == PADDING, PADDING, np.roll(labels, 1, axis=1))  # shifted, without the last symbol
+        target[:, 0] = self.examples.start
+        return Batch(pad(sources, bucket.rows, bucket.source, missing=self.examples.end), target, labels)
 
     def padding(self) -> float:
         """Returns the fraction of the positions of an epoch, on both sides, that are padding."""
