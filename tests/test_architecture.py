@@ -72,8 +72,9 @@ def test_imports_point_one_way(file: Path) -> None:
 @each_file
 def test_nothing_forbidden_is_used(file: Path) -> None:
     found = [name for name in [*imports(file), *uses(file)] if FORBIDDEN.fullmatch(name)]
-    restricted = ["pickle", "pickle.Unpickler", "pickle"]  # as a base class, whose find_class knows a few names
-    assert found == (restricted if file.match("torch_file/pickles.py") else [])
+    # the base class, whose find_class knows a few names here, and its error
+    restricted = {"pickle", "pickle.Unpickler", "pickle.UnpicklingError"}
+    assert set(found) == (restricted if file.match("torch_file/pickles.py") else set())
 
 
 @each_file
@@ -124,7 +125,7 @@ def is_story(name: str) -> bool:
 
 def story() -> list[str]:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf8")
-    section = re.search(r"^## The story, .*?(?=^Beside them)", text, re.M | re.S)
+    section = re.search(r"^## The story, .*?(?=^## )", text, re.M | re.S)
     assert section
     return re.findall(r"`(\w+/[\w/]+\.py)`", section[0])
 

@@ -91,13 +91,12 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
 def resolve(values: Mapping[str, Any], path: str | Path) -> Config:
     """Adds the defaults to the values that were read from `path`, and checks them. Raises UsageError."""
     shown = _printable(path)
+    if problem := _lax_value(values):
+        raise UsageError(f"{shown}: {problem}")
     try:
-        _refuse_lax_values(values)
         return Config.model_validate(values)
     except ValidationError as problem:
         raise UsageError(f"{shown}: {_explain(problem)}") from None
-    except TypeError as problem:
-        raise UsageError(f"{shown}: {problem}") from None
 
 
 def with_overrides(section: AnySection, overrides: Mapping[str, Any], name: str = "") -> AnySection:
@@ -142,17 +141,16 @@ def _parse(path: str | Path, shown: str) -> dict[str, Any]:
         raise UsageError(f"{shown}: not valid TOML: {problem}") from None
 
 
-def _refuse_lax_values(values: Mapping[str, Any]) -> None:
-    """Raises TypeError for values that pydantic accepts: a boolean for a number, more than 64 bits, NUL in a text."""
+def _lax_value(values: Mapping[str, Any]) -> str | None:
+    """A value that pydantic accepts and this package does not: a boolean for a number, more than 64 bits, a NUL."""
     for setting in settings():
         section, _, name = setting.key.rpartition(".")
         place = values.get(section) if section else values
         value = place.get(name) if isinstance(place, Mapping) else None
         if isinstance(value, bool) and setting.default not in ("true", "false"):
-            raise TypeError(
-                f"{setting.key} = {json.dumps(value)}: must not be a boolean; the default is {setting.default}"
-            )
+            return f"{setting.key} = {json.dumps(value)}: must not be a boolean; the default is {setting.default}"
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-            raise TypeError(f"{setting.key}: an integer of more than 64 bits; use a smaller one")
+            return f"{setting.key}: an integer of more than 64 bits; use a smaller one"
         if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])):
-            raise TypeError(f"{setting.key} = {value!r}: contains a NUL character; remove it")
+            return f"{setting.key} = {value!r}: contains a NUL character; remove it"
+    return None

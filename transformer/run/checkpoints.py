@@ -266,6 +266,7 @@ def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Converts a manifest of format 1, which stores metrics and mesh axes as lists without names, to format 2."""
     metrics = ("kl", "nll", "tokens", "gradient_norm", "learning_rate", "skipped")
     progress, environment = dict(manifest["progress"]), dict(manifest["environment"])
+    # "untold" and "untold_seconds" are the names in format 1
     progress["pending"] = [dict(zip(metrics, row, strict=True)) for row in progress.pop("untold")]
     progress["pending_seconds"] = progress.pop("untold_seconds")
     if "mesh" in environment:

@@ -148,7 +148,7 @@ class Translator:
             if len(parts) > 1 and options.long == "fail":
                 raise DataError(
                     f"line {first_line + index + 1}: more than {max_tokens} tokens, the limit of this model;"
-                    " shorten it, or have it split or left blank (--long split, --long skip)"
+                    " shorten it, or use --long split or --long skip"
                 )
             if len(parts) > 1 and options.long == "skip":
                 skipped.add(index)

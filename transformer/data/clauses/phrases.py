@@ -27,7 +27,7 @@ class NounPhrase:
 PRONOUNS = [NounPhrase(*pronoun, pronoun=True) for pronoun in words.PRONOUNS]
 WHO = NounPhrase("who", "whom", ("wer", "wen", "wem"), Person.ONE)
 SAME = ({Person.ME, Person.WE}, {Person.YOU})  # not "I see me", nor "we see me"
-IT: dict[Gender, NounPhrase] = {  # what stands for a noun that is no person
+IT: dict[Gender, NounPhrase] = {  # for a noun that is not a person, by its gender
     "m": NounPhrase("it", "it", ("er", "ihn", "ihm"), Person.ONE, pronoun=True),
     "f": NounPhrase("it", "it", ("sie", "sie", "ihr"), Person.ONE, pronoun=True),
     "n": NounPhrase("it", "it", ("es", "es", "ihm"), Person.ONE, pronoun=True),

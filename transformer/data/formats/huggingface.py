@@ -1,13 +1,21 @@
 """hf:NAME[:CONFIG]:SPLIT: a dataset of the Hugging Face Hub, or of a local folder. See arrow.py for the columns."""
 
+import lzma
 import re
 import sys
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 from transformer.data.corpus import Corpus, Pair
 from transformer.data.formats.arrow import ROWS, find_columns, read_pairs
-from transformer.errors import DataError, UsageError, one_line
+from transformer.errors import DISK_FULL, DataError, UsageError, cannot_write, one_line
 
+_PROBLEMS = (  # what the readers of the many formats raise
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError, EOFError),
+    *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error),
+)
 _SPEC = re.compile(r"hf:(?P<name>[^:]+)(:(?P<config>[^:\[\]]+))?:(?P<split>[^:\[\]]+(\[.*\])?)")
 
 
@@ -17,13 +25,19 @@ def open_dataset(spec: str, source: str, target: str, split: str) -> Corpus:
     if not match:
         raise UsageError(f"{spec}: write hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT, as in hf:wmt14:de-en:train")
     import datasets  # imported here, because the import takes a second
+    import huggingface_hub.errors
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
         dataset = datasets.load_dataset(match["name"], match["config"], split=match["split"])
-    except Exception as problem:  # a hub, a network and a loader raise errors of any class
-        raise DataError(f"{spec}: cannot be loaded: {one_line(str(problem))}") from None
+    except (*_PROBLEMS, datasets.exceptions.DatasetsError, huggingface_hub.errors.HTTPError) as problem:
+        cause = problem.__cause__ or problem  # a failed conversion names its reason there
+        if isinstance(cause, MemoryError):
+            raise cause from None
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            raise cannot_write(datasets.config.HF_DATASETS_CACHE, cause) from None
+        raise DataError(f"{spec}: cannot be loaded: {one_line(str(cause))}") from None
     columns = find_columns(dataset.features.arrow_schema, source, target, spec)
     table = dataset.select_columns(sorted({column.split(".")[0] for column in columns})).with_format("arrow")
 

@@ -244,7 +244,7 @@ class Symbols(NamedTuple):
     banned: tuple[int, ...]
 
     def among(self, source: list[str], target: list[str]) -> "Symbols":
-        """Keeps only the ids that stand for the same piece in both vocabularies."""
+        """Returns only the ids that have the same piece in both vocabularies."""
         both = [index for index, (one, other) in enumerate(zip(source, target, strict=False)) if one == other]
         start = self.start if self.start in both else None
         return Symbols(start, tuple(index for index in self.banned if index in both))

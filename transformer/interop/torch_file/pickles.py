@@ -30,6 +30,7 @@ INSTRUCTIONS = {
     "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET",
     "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID",
 }  # fmt: skip
+DAMAGE = (pickle.UnpicklingError, AttributeError, EOFError, LookupError, OverflowError, TypeError)  # by the Unpickler
 FLOATS = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": ml_dtypes.bfloat16}
 INTEGERS = {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "?"}
 
@@ -77,9 +78,8 @@ class Reader:
     def read(self) -> object:
         """Returns the value of the next pickle: constants, lists, tuples, dictionaries and Tensors."""
         start = self._content.tell()
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # pickletools warns about arguments of instructions that are refused
+        # pickletools warns about arguments of instructions that are refused
+        with warnings.catch_warnings(action="ignore"):
             _scan(self._content)
         end = self._content.tell()
         self._content.seek(start)
@@ -88,7 +88,7 @@ class Reader:
             return _Unpickler(program, self.storages).load()
         except ValueError:
             raise
-        except Exception as problem:  # a damaged program raises errors of many classes
+        except DAMAGE as problem:
             raise ValueError(f"damaged: {type(problem).__name__}: {problem}") from None
 
 
