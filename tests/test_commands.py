@@ -284,7 +284,7 @@ def test_out_of_memory_is_no_bug(call: Caller, monkeypatch: pytest.MonkeyPatch) 
 
     for problem in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nMore")):
         failing(problem)
-        assert "out of memory; lower train.batch_tokens" in call.fails(4, "corpus")
+        assert "error: out of memory\n" in call.fails(4, "corpus")
     failing(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         call("corpus")

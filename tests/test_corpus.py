@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from transformer.data.checks.cleaning import MAX_TEXT_BYTES, CleaningReport, CorpusSummary, clean, clean_lines
 from transformer.data.corpus import Corpus, Pair, open_corpora, open_corpus
-from transformer.errors import DataError, UsageError
+from transformer.errors import DataError, ResourceError, UsageError
 
 PAIRS = [
     Pair("A dog runs.", "Ein Hund läuft."),
@@ -116,6 +116,50 @@ def test_a_dataset_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(UsageError, match="hf:NAME:SPLIT"):
         opened("hf:only-a-name")
+
+
+DAMAGED = {
+    "train.parquet": (b"not parquet", "Parquet magic bytes not found"),
+    "train.jsonl": (b'{"en": "x", "de": "y"}\n{"en": 3', "Unexpected character found"),
+    "train.csv": (b'en,de\n"a,b\nc', "EOF inside string"),
+    "train.csv.gz": (gzip.compress(b"en,de\na,b\n")[:20], "ended before the end-of-stream marker"),
+    "train.arrow": (b"not arrow, but long enough", "Not an Arrow file"),
+    "train.zip": (b"PK\3\4junk", "File is not a zip file"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_of_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The error is the reader's own reason, also if `datasets` has wrapped it."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "pairs").mkdir()
+    content, reason = DAMAGED[name]
+    (tmp_path / "pairs" / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"^hf:{tmp_path}/pairs:train: cannot be loaded: .*{reason}"):
+        opened(f"hf:{tmp_path}/pairs:train")
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (OSError(28, "No space left on device"), ResourceError),
+        (MemoryError("no"), MemoryError),
+        (ValueError("a\nb"), DataError),
+    ],
+)
+def test_a_dataset_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, cause: Exception, expected: type) -> None:
+    """A full disk or memory is not a fault of the data."""
+    import datasets
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("An error occurred") from cause
+
+    monkeypatch.setattr(datasets, "load_dataset", fails)
+    with pytest.raises(expected) as caught:
+        opened("hf:name:train")
+    assert expected is not DataError or str(caught.value) == "hf:name:train: cannot be loaded: a b"
 
 
 @pytest.mark.parametrize("difference", [-3, -2, -1, 1, 2, 3])
@@ -304,11 +348,11 @@ def test_a_summary_says_how_many_why_and_where() -> None:
     assert report.summary() == "kept 29,000 of 29,000 pairs"
     for line in range(1, 8):
         report.leave_out("empty source", line)
-    report.leave_out("longer than 128 tokens")
+    report.leave_out("longer than 128 tokens", 9)
     report.leave_out("empty target", 17)
     assert report.summary() == (
         "kept 28,991 of 29,000 pairs; left out: 7 empty source (lines 1, 2, 3, 4, 5, ...),"
-        " 1 longer than 128 tokens, 1 empty target (line 17)"
+        " 1 longer than 128 tokens (line 9), 1 empty target (line 17)"
     )
 
 

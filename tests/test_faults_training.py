@@ -252,6 +252,26 @@ def test_training_goes_on_while_the_disk_is_full(
     assert_as_whole(run, whole)
 
 
+@pytest.mark.fault("T02")
+def test_a_signal_while_a_save_fails_is_kept_for_the_next_save(
+    run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No run says that it has saved a step that it has not."""
+    save = orbax.save
+
+    def full(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(orbax, "save", save)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes to file 3 [os_error_code='28']")
+
+    monkeypatch.setattr(orbax, "save", full)
+    with pytest.raises(Preempted, match="at step 5 of 12, saved"):
+        go_on(run)
+    assert (run / "checkpoints" / "5" / "manifest.json").exists() and not (run / "checkpoints" / "4").exists()
+    go_on(run)
+    assert_as_whole(run, whole)
+
+
 @pytest.mark.parametrize("calls", [{1, 2, 3}, {4}])
 @pytest.mark.fault("T03")
 def test_what_is_not_saved_never_ends_well(

@@ -36,6 +36,7 @@ from transformer.translation.translator import Translator
 pytestmark = pytest.mark.mixed_dtypes
 
 ROOT = Path(__file__).parents[1]
+FULL = "error: the output: cannot be written: {}; free some space, and run the same command again\n"
 SENTENCES = [english for english, _ in clauses("test", 60) if len(english) < 30][:6]  # of few lengths
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 BREAKS = "\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -499,7 +500,7 @@ def test_nothing_is_lost_without_a_buffer(model_dir: Path, translate: Command, t
             [sys.executable, "-c", LITTLE_ROOM, *words],
             cwd=tmp_path, env=environment, stdout=out, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
-    assert (run.returncode, run.stderr) == (4, b"error: cannot write the output: File too large\n")
+    assert (run.returncode, run.stderr) == (4, FULL.format("File too large").encode())
     assert (tmp_path / "out").read_bytes() == whole[:size]
 
 
@@ -773,7 +774,7 @@ def test_a_bare_environment_without_network_and_a_full_output(
             [*offline, *command], cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, check=False
         )
     said = run.stderr.decode().splitlines()
-    assert (run.returncode, said[-1:]) == (4, ["error: cannot write the output: No space left on device"])
+    assert (run.returncode, said[-1:]) == (4, [FULL.format("No space left on device").strip()])
     assert "Traceback" not in run.stderr.decode() and "Exception ignored" not in run.stderr.decode()
     assert (tmp_path / "out").read_bytes() == translate((tmp_path / "in").read_bytes()).out
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]

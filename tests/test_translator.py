@@ -180,6 +180,17 @@ def test_the_limit_leaves_room_for_a_token_and_stays_in_the_models_reach(transla
         assert all(hypothesis.score > -1e9 and len(hypothesis.tokens) <= 2 for hypothesis in found.hypotheses)
 
 
+@pytest.mark.parametrize("max_length", [530, 1100])
+def test_a_line_is_split_beyond_the_limit_of_the_model_and_not_before(translator: Translator, max_length: int) -> None:
+    config = translator.config.model_copy(update={"max_length": max_length})
+    short = Decode(beam_size=1, max_ratio=0.001, max_extra=2)
+    a_word = translator.tokenizers.source.encode(["dog"])[0]
+    words = (max_length - 1) // len(a_word)  # one token is for the end symbol
+    lines = [" ".join(["dog"] * count) for count in (words, words + 1)]
+    found = translate(Translator(translator.model, translator.tokenizers, config), *lines, decode=short)
+    assert ["split" in one.flags for one in found] == [False, True]
+
+
 def test_samples_follow_seed_and_line_and_nothing_else(translator: Translator) -> None:
     sampling = Sampling(seed=5)
     drawn = translate(translator, *LINES, sampling=sampling, n_best=2)

@@ -93,7 +93,7 @@ def add_check(parser: Parser) -> None:
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
-    """Loads the config that the arguments of a `config_parser` name, which may have others."""
+    """Loads the config of a command. Arguments that are no settings are ignored."""
     from transformer.run.resume import load_config  # imported here, because its imports would slow down --help
 
     keys = {setting.key for setting in settings()}

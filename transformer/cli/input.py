@@ -18,6 +18,7 @@ from transformer.data.checks.damage import damaged
 from transformer.data.lines import BLOCK, decode_line, open_bytes, read_lines, without_end
 from transformer.errors import DataError
 
+MAX_LINE_BYTES = 1 << 20
 PATIENCE = 0.05  # seconds to wait for the next line of a pipe or a terminal, before the lines so far are translated
 
 _CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")
@@ -58,7 +59,7 @@ class Input:
     """The lines of a stream as text. Counts their faults."""
 
     stream: BinaryIO
-    max_line_bytes: int = 1 << 20
+    max_line_bytes: int = MAX_LINE_BYTES
     """a line with more bytes is None, or a DataError with `fail_on_long`"""
     fail_on_long: bool = False
     patience: float = PATIENCE

@@ -13,9 +13,8 @@ def configure_jax() -> None:
     Without a folder that can be written, every run compiles them again.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if (
-        "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute()
-    ):  # it is relative if there is no home directory
+    has_home = cache.is_absolute()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and has_home:
         jax.config.update("jax_compilation_cache_dir", str(cache / "transformer-translation" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of an error that it also raises

@@ -11,7 +11,7 @@ from keyword import iskeyword
 from typing import NoReturn, TextIO, cast
 
 from transformer.cli.output import Stopped
-from transformer.errors import ExpectedError, nearest
+from transformer.errors import DISK_FULL, ExpectedError, cannot_write, nearest
 from transformer.version import PACKAGE, package_version
 
 COMMANDS = {
@@ -27,6 +27,7 @@ COMMANDS = {
     "import": "read a model of another program: Marian of Hugging Face, OPUS-MT",
 }
 
+SMALLER = {"train": "; lower train.batch_tokens", "translate": "; lower --batch-tokens"}
 ENVIRONMENT_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO,
     errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
@@ -72,10 +73,12 @@ def run(name: str, words: Sequence[str]) -> int:
         if problem.errno not in ENVIRONMENT_ERRORS:
             raise
         _discard_buffer(sys.stdout)
-        _report(f"cannot write {problem.filename or 'the output'}: {problem.strerror}")
+        place = problem.filename or "the output"
+        is_full = problem.errno in DISK_FULL
+        _report(str(cannot_write(place, problem)) if is_full else f"{place}: {problem.strerror}")
         return 4
     except (MemoryError, RuntimeError, AssertionError, ValueError) as problem:
-        if not (message := _explain(problem)):
+        if not (message := _explain(problem, name)):
             raise
         _report(message)
         return 4
@@ -99,10 +102,10 @@ def entry_point() -> NoReturn:
     exit_process(main(sys.argv[1:]))
 
 
-def _explain(problem: Exception) -> str:
+def _explain(problem: Exception, command: str) -> str:
     """The message for an error of the environment (memory, devices, a variable JAX_*), or "" for any other error."""
     if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # JAX's
-        return "out of memory; lower train.batch_tokens, or --batch-tokens of translate"
+        return "out of memory" + SMALLER.get(command, "")
     if _has_no_device():
         asked = os.environ.get("JAX_PLATFORMS", "")
         return f"JAX_PLATFORMS={asked}: JAX finds no such device; unset it, or install what JAX needs for the device"

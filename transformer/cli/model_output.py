@@ -7,22 +7,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transformer.errors import UsageError
+from transformer.files.manifest import enclosing
+from transformer.files.model_files import new_and_old
 
 
 def check_output(path: str) -> Path:
     """Returns the path with links resolved.
 
-    Raises UsageError if it is not empty, if PATH.new or PATH.old exist, or if it is inside a model or checkpoint.
+    Raises UsageError if it is not empty, if PATH.new or PATH.old exist, or if it is inside a model, a checkpoint or
+    prepared data.
     """
     place = Path(os.path.realpath(path))
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise UsageError(f"{path}: exists, and is not an empty directory; choose another, or remove it")
-    for other in (place.with_name(place.name + suffix) for suffix in (".new", ".old")):
+    for other in new_and_old(place):
         if os.path.lexists(other):  # `save_model` would take it for its own leftover
             raise UsageError(f"{path}: {other} is in the way; choose another place, or remove that")
-    for parent in place.parents:
-        if (parent / "manifest.json").exists():
-            raise UsageError(f"{path}: is inside {parent}, a model or a checkpoint; choose another place")
+    if parent := enclosing(place):
+        raise UsageError(f"{path}: is inside {parent}, which was written as one; choose another place")
     return place
 
 

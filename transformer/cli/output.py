@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from transformer.errors import ResourceError, UsageError, reporting_full_disk
 from transformer.files.atomic import UNFINISHED
+from transformer.files.manifest import enclosing
 from transformer.run.signals import STOP_SIGNALS, StopRequest, handling
 
 
@@ -184,10 +185,9 @@ def refuse_overwriting(output: str, *inputs: str, model: str | None = None) -> N
         if any(_same_file(sys.stdin if path == "-" else path, place) for place in outputs):
             raise UsageError(f"{named}: is both the output and an input; name another file for the output")
     if model is not None and output != "-":
-        folder = unfinished_path(
-            output
-        ).parent  # other files are allowed in a run directory, but not in its model or its checkpoints
-        if folder.is_relative_to(os.path.realpath(model)) and (folder / "manifest.json").exists():
+        # Other files are allowed in a run directory, but not in its model or its checkpoints.
+        folder = enclosing(unfinished_path(output))
+        if folder and folder.is_relative_to(os.path.realpath(model)):
             raise UsageError(f"{output}: is among the files of the model; name a file elsewhere for the output")
 
 

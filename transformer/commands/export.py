@@ -14,6 +14,7 @@ from transformer.config import Decode
 from transformer.config.loading import with_overrides
 from transformer.errors import UsageError, cannot_write
 from transformer.files.atomic import put_directory
+from transformer.files.model_files import new_and_old
 
 if TYPE_CHECKING:
     from transformer.interop.agreement import Peer
@@ -93,7 +94,7 @@ def _put(place: Path, write: Write) -> None:
     """Writes into a directory beside the place, which gets its name when it is complete."""
     from safetensors import SafetensorError
 
-    new, old = place.with_name(place.name + ".new"), place.with_name(place.name + ".old")
+    new, old = new_and_old(place)
     try:
         new.mkdir(parents=True)
         write(new)

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transformer.cli.arguments import Parser, add_section, path, section_of
-from transformer.cli.input import Input, format_line_count, json_line, open_input
+from transformer.cli.input import MAX_LINE_BYTES, Input, format_line_count, json_line, open_input
 from transformer.cli.output import Output, open_output, refuse_overwriting
-from transformer.config import Decode, Sampling
+from transformer.config import MAX_HYPOTHESES, Decode, Sampling
 from transformer.config.loading import with_overrides
 from transformer.errors import UsageError
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WITHOUT_PREFIX = (
-    "beam_size",
-    "length_penalty",
-    "batch_tokens",
-)  # settings of [decode] that have a flag without the section
+WITHOUT_PREFIX = ("beam_size", "length_penalty", "batch_tokens")  # settings of [decode] that have a short flag too
 Translate = Callable[..., "Iterator[Translation]"]
 
 
@@ -151,9 +147,9 @@ def _add_input_faults(parser: Parser) -> None:
     faults.add_argument(
         "--max-line-bytes",
         type=int,
-        default=1 << 20,
+        default=MAX_LINE_BYTES,
         metavar="N",
-        help="a line with more bytes is not read: it is left blank, or with --long fail an error (default: 1048576)",
+        help="a line with more bytes is not read: it is left blank, or with --long fail an error (default %(default)s)",
     )
 
 
@@ -164,11 +160,11 @@ def _check(arguments: Namespace) -> Sampling | None:
     sampling = with_overrides(Sampling(), given)
     if given and not arguments.sample:
         raise UsageError("--temperature, --top-k, --top-p and --seed need --sample")
-    for name, most in (("n_best", 1024), ("max_line_bytes", 1 << 30)):
+    for name, most in (("n_best", MAX_HYPOTHESES), ("max_line_bytes", 1 << 30)):
         if not 1 <= getattr(arguments, name) <= most:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: must be from 1 to {most}")
-    for name in ("input", "output"):
+    for name, stream in (("input", "stdin"), ("output", "stdout")):
         if not getattr(arguments, name):
-            raise UsageError(f"--{name}: the name of the file is empty; use - for std{name[:-3]}")
+            raise UsageError(f"--{name}: the name of the file is empty; use - for {stream}")
     refuse_overwriting(arguments.output, arguments.input, model=arguments.model)
     return sampling if arguments.sample else None

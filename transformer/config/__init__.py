@@ -12,14 +12,14 @@ from pydantic import Field, model_validator
 
 from transformer.config.about import About
 from transformer.config.data import Data
-from transformer.config.decode import Decode, Sampling
+from transformer.config.decode import MAX_HYPOTHESES, Decode, Sampling
 from transformer.config.mesh import Mesh
 from transformer.config.model import Model
 from transformer.config.section import CHANGES_RESULT, HARMLESS, Section, UserPath
 from transformer.config.tokenizer import Tokenizer
 from transformer.config.train import ALL, MEAN, Train
 
-__all__ = ["About", "Config", "Data", "Decode", "Mesh", "Model", "Sampling", "Tokenizer", "Train"]
+__all__ = ["MAX_HYPOTHESES", "About", "Config", "Data", "Decode", "Mesh", "Model", "Sampling", "Tokenizer", "Train"]
 
 
 class Config(Section):
@@ -69,9 +69,7 @@ class Config(Section):
         model, data, train, tokenizer = self.model, self.data, self.train, self.tokenizer
         if train.best_corpus not in (ALL, MEAN, *data.valid):
             known = ", ".join((ALL, MEAN, *data.valid))
-            raise ValueError(
-                f"train.best_corpus: {train.best_corpus!r} is not a corpus in data.valid; use one of {known}"
-            )
+            raise ValueError(f"train.best_corpus: {train.best_corpus!r} is not in data.valid; use one of {known}")
         if data.source == data.target:
             raise ValueError(f"data.target: {data.target!r} is the source language too; use another code")
         if model.positions == "learned" and data.max_length > model.max_positions:

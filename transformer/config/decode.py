@@ -6,17 +6,19 @@ from pydantic import Field
 
 from transformer.config.section import CHANGES_RESULT, Section
 
+MAX_HYPOTHESES = 1024  # of a sentence
+
 
 class Decode(Section):
     """How translate searches by default; validation is greedy."""
 
-    beam_size: Annotated[int, Field(ge=1, le=1024), CHANGES_RESULT] = 5
+    beam_size: Annotated[int, Field(ge=1, le=MAX_HYPOTHESES), CHANGES_RESULT] = 5
     """K: hypotheses kept open; 1: greedy"""
     length_penalty: Annotated[float, Field(ge=0, le=10), CHANGES_RESULT] = 1.0
     """alpha in score = log-probability / length^alpha (EOS counted)"""
     stop: Annotated[Literal["full", "unlikely", "certain"], CHANGES_RESULT] = "full"
-    """when the search of a sentence stops: K hypotheses are finished (full), and the best open one does not score
-    higher now than the worst of them (unlikely), or cannot score higher later (certain)"""
+    """when the search stops, once K hypotheses are finished: at once (full); when the best open one does not score
+    higher now than the worst finished one (unlikely); when it can never score higher than that one (certain)"""
     min_length: Annotated[int, Field(ge=0, le=1 << 10), CHANGES_RESULT] = 1
     """fewest tokens of a translation, EOS not counted"""
     max_ratio: Annotated[float, Field(gt=0, le=1 << 10), CHANGES_RESULT] = 2.0

@@ -16,7 +16,7 @@ class Section(BaseModel):
 class Effect(Enum):
     """The effect of a changed setting on a run in progress. Every setting of a config has one, in its annotation."""
 
-    HARMLESS = "the run ends with the same model; on another mesh, up to the order of sums and the rows of batches"
+    HARMLESS = "the run ends with the same model; on another mesh, rounding and the rows of a batch may differ"
     CHANGES_RESULT = "the run can be resumed with --allow-config-change, but ends with another model"
     BY_CONTENT = "names files: what they contain is compared instead"
     FIXED = "the weights, the state of the optimizer or the ids in RUN/data would not fit"

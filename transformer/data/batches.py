@@ -84,8 +84,8 @@ class Batches:
         bounds = np.array([bucket.target for bucket in buckets])
         bucket_of = np.searchsorted(bounds, longer)
         self._members = [np.flatnonzero(bucket_of == index) for index in range(len(buckets))]
-        self.per_epoch = len(self._plan(0))
         self._epoch: tuple[int, list[tuple[Bucket, np.ndarray]]] = (0, self._plan(0))
+        self.per_epoch = len(self._epoch[1])
 
     def __call__(self, step: int) -> Batch[np.ndarray]:
         """Returns the batch of an update; `step` counts from 0."""

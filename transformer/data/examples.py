@@ -40,9 +40,8 @@ class Sentences:
 
     @staticmethod
     def open(directory: Path, side: str) -> "Sentences":
-        return Sentences(
-            np.memmap(directory / f"{side}.ids", np.int32, mode="r"), np.load(directory / f"{side}.offsets.npy")
-        )
+        ids = np.memmap(directory / f"{side}.ids", np.int32, mode="r")
+        return Sentences(ids, np.load(directory / f"{side}.offsets.npy"))
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def prepare_examples(
     """
     described = [
         *(corpus.identity for corpus in corpora),
-        hashlib.sha256(tokenizers.source.identity + tokenizers.target.identity).hexdigest(),
+        tokenizers.digest,
         f"{settings.max_length} {settings.max_ratio}",
         FORMAT,
     ]

@@ -32,7 +32,7 @@ class ValidCorpus(NamedTuple):
     """as in data.valid"""
     examples: Examples
     pairs: list[Pair]
-    """as text, to compare translations with"""
+    """as text, to compare translations with; the examples lack those that are too long"""
 
 
 class Prepared(NamedTuple):

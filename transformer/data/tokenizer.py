@@ -1,5 +1,6 @@
 """SentencePiece: text -> ids, and back."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -141,6 +142,11 @@ class Tokenizer:
         """Returns the piece of each id, control symbols included."""
         return [self._pieces[index] for index in ids]
 
+    @property
+    def all_pieces(self) -> list[str]:
+        """The piece of each id, in the order of the ids."""
+        return list(self._pieces)
+
 
 @dataclass(frozen=True)
 class Tokenizers:
@@ -152,6 +158,11 @@ class Tokenizers:
     @property
     def shared(self) -> bool:
         return self.source is self.target
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of everything that the ids of a text depend on."""
+        return hashlib.sha256(self.source.identity + self.target.identity).hexdigest()
 
     def save(self, directory: str | Path) -> None:
         """Writes tokenizer.spm, or source.spm and target.spm."""

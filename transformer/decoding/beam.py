@@ -24,21 +24,21 @@ StopRule = Callable[[Hypotheses, Array, Array, Array, Array], Array]
 
 
 def when_full(finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array) -> Array:
-    """Stops when K hypotheses are finished: fairseq, CTranslate2, `early_stopping=True` of Hugging Face."""
+    """Stops when K hypotheses are finished: fairseq, CTranslate2, and Hugging Face's `early_stopping=True`."""
     return finished.scores[:, -1] > -jnp.inf
 
 
 def when_unlikely(
     finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
 ) -> Array:
-    """Stops when K are finished and no open one scores higher now: `early_stopping=False` of Hugging Face."""
+    """Stops when K are finished and no open one scores higher than the worst of them now: `early_stopping=False`."""
     return finished.scores[:, -1] >= length_normalized(best_B, length, length_penalty)
 
 
 def when_certain(
     finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
 ) -> Array:
-    """Stops when K are finished and no open one can reach a higher score: `early_stopping="never"` of Hugging Face."""
+    """Stops when K are finished and no open one can ever score higher than these: `early_stopping="never"`."""
     return finished.scores[:, -1] >= length_normalized(best_B, max_lengths_B, length_penalty)
 
 

@@ -40,7 +40,8 @@ class Sampled:
         if 0 < top_k < logits_BKV.shape[-1]:
             least_BK = jnp.maximum(least_BK, ranked_BKV[..., top_k - 1])
         if top_p < 1:
-            before_BKV = jnp.cumsum(jax.nn.softmax(ranked_BKV, axis=-1), axis=-1) - jax.nn.softmax(ranked_BKV, axis=-1)
+            probabilities_BKV = jax.nn.softmax(ranked_BKV, axis=-1)
+            before_BKV = jnp.cumsum(probabilities_BKV, axis=-1) - probabilities_BKV
             kept_BKV = jnp.where(before_BKV < top_p, ranked_BKV, jnp.inf)
             least_BK = jnp.maximum(least_BK, kept_BKV.min(axis=-1))
         logits_BKV = jnp.where(logits_BKV >= least_BK[..., None], logits_BKV, -jnp.inf)

@@ -17,9 +17,8 @@ def top_k(x_BN: Array, k: int) -> tuple[Array, Array]:
     if CHUNK * k >= N:
         return jax.lax.top_k(x_BN, k)
     chunks_BCW = jnp.pad(x_BN, ((0, 0), (0, -N % CHUNK)), constant_values=-jnp.inf).reshape(B, -1, CHUNK)
-    chosen_BK = jnp.sort(
-        jax.lax.top_k(chunks_BCW.max(axis=-1), k)[1], axis=-1
-    )  # sorted, so that of equal numbers the first is chosen
+    # Sorted, so that of equal numbers the first is chosen.
+    chosen_BK = jnp.sort(jax.lax.top_k(chunks_BCW.max(axis=-1), k)[1], axis=-1)
     few_BM = jnp.take_along_axis(chunks_BCW, chosen_BK[:, :, None], axis=1).reshape(B, -1)
     values, places = jax.lax.top_k(few_BM, k)
     return values, jnp.take_along_axis(chosen_BK, places // CHUNK, axis=1) * CHUNK + places % CHUNK

@@ -29,6 +29,11 @@ def write_manifest(directory: Path, content: Mapping[str, Any]) -> dict[str, Any
     return manifest
 
 
+def enclosing(path: Path) -> Path | None:
+    """Returns the nearest folder around a path that has a manifest: a model, a checkpoint, or prepared data."""
+    return next((parent for parent in path.parents if (parent / NAME).exists()), None)
+
+
 def digests(directory: Path, *, flush_files: bool = False) -> FileDigests:
     """Returns the digests of every file in the directory and its folders, flushed to the disk first if asked."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())

@@ -4,11 +4,13 @@ An exporter that overlooks one of them would write a different model. So each ex
 supports, and everything else is refused.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
@@ -40,11 +42,12 @@ def _remedy(key: str, values: Collection[Any]) -> str:
     return "train a model with that setting, or export to another program"
 
 
-def check_pieces(program: str, side: str, pieces: list[str]) -> None:
+def check_pieces(program: str, tokenizers: Tokenizers) -> None:
     """Raises UsageError if two ids of a vocabulary have the same name: some programs know tokens only by name."""
-    if len(set(pieces)) < len(pieces):
-        twice = next(piece for number, piece in enumerate(pieces) if piece in pieces[:number])
-        raise UsageError(f"the {side} vocabulary has the piece {twice!r} twice; {program} needs a name for each id")
+    for side, tokenizer in (("source", tokenizers.source), ("target", tokenizers.target)):
+        piece, count = Counter(tokenizer.all_pieces).most_common(1)[0]
+        if count > 1:
+            raise UsageError(f"the {side} vocabulary has the piece {piece!r} twice; {program} needs a name for each id")
 
 
 class Parameters(Mapping[str, np.ndarray]):

@@ -14,20 +14,19 @@ from jax import Array
 Layer = TypeVar("Layer")
 
 
-def stack(make: Callable[[Array], Layer], count: int, rng: Array) -> Layer:
-    """Makes `count` layers, each from an rng of its own, stacked into one."""
-    return jax.vmap(make)(jax.random.split(rng, count))
+def stack(make: Callable[[Array], Layer], size: int, rng: Array) -> Layer:
+    """Makes N = `size` layers, each from an rng of its own, stacked into one."""
+    return jax.vmap(make)(jax.random.split(rng, size))
 
 
-def unstack(layers: Layer, count: int) -> list[Layer]:
+def unstack(layers: Layer) -> list[Layer]:
     """Returns the layers one by one."""
-    return [jax.tree.map(operator.itemgetter(i), layers) for i in range(count)]
+    return [jax.tree.map(operator.itemgetter(i), layers) for i in range(len(jax.tree.leaves(layers)[0]))]
 
 
 def run(
     apply: Callable[[Layer, Array, Array | None], Array],
     layers: Layer,
-    count: int,
     x: Array,
     rng: Array | None,
     *,
@@ -39,10 +38,10 @@ def run(
         layer, rng = layer_and_rng
         return apply(layer, x, rng), None
 
-    rngs = None if rng is None else jax.random.split(rng, count)
+    rngs = None if rng is None else jax.random.split(rng, len(jax.tree.leaves(layers)[0]))
     return jax.lax.scan(jax.checkpoint(body) if remat else body, x, (layers, rngs))[0]
 
 
-def split(rng: Array | None, count: int) -> list[Array | None]:
-    """Splits an rng for `count` uses; None remains None."""
-    return [None] * count if rng is None else list(jax.random.split(rng, count))
+def split(rng: Array | None, uses: int) -> list[Array | None]:
+    """Splits an rng for several uses; None remains None."""
+    return [None] * uses if rng is None else list(jax.random.split(rng, uses))

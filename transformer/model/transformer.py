@@ -79,8 +79,7 @@ class Transformer(nnx.Module):
         rngs = split(rng, 2)
         mask = padding_mask(source >= 0)
         x = self._embed(self.source_embedding, source, jnp.arange(source.shape[1]), self.source_positions, rngs[0])
-        N, remat = self.settings.encoder_layers, self.settings.remat
-        x = run(lambda layer, x, rng: layer(x, mask, rng), self.encoder, N, x, rngs[1], remat=remat)
+        x = run(lambda layer, x, rng: layer(x, mask, rng), self.encoder, x, rngs[1], remat=self.settings.remat)
         return Memory(x if self.encoder_norm is None else self.encoder_norm(x), mask)
 
     def decode(self, target: Array, memory: Memory, *, rng: Array | None = None) -> Array:
@@ -89,8 +88,7 @@ class Transformer(nnx.Module):
         length = target.shape[1]
         mask = causal_mask(length)
         x = self._embed(self._target_embedding, target, jnp.arange(length), self.target_positions, rngs[0])
-        N, remat = self.settings.decoder_layers, self.settings.remat
-        x = run(lambda layer, x, rng: layer(x, mask, memory, rng), self.decoder, N, x, rngs[1], remat=remat)
+        x = run(lambda layer, x, rng: layer(x, mask, memory, rng), self.decoder, x, rngs[1], remat=self.settings.remat)
         return self._logits(x)
 
     def start(self, source: Array, *, beam_size: int, cache_length: int) -> Cache:
@@ -99,7 +97,7 @@ class Transformer(nnx.Module):
         B, _, width = memory.states.shape
         heads = self.settings.num_heads
         empty = jnp.zeros((B, beam_size, cache_length, heads, width // heads), memory.states.dtype)
-        layers = unstack(self.decoder, self.settings.decoder_layers)
+        layers = unstack(self.decoder)
         return Cache(
             source=tuple(layer.cross_attention.project(memory.states) for layer in layers),
             source_mask=memory.mask,
@@ -114,8 +112,7 @@ class Transformer(nnx.Module):
         beam_indices_BKL = cache.beam_indices.at[:, :, position].set(slots_K[None, :])
         mask = beam_mask(beam_indices_BKL, position)
         prefixes = []
-        layers = unstack(self.decoder, self.settings.decoder_layers)
-        for layer, prefix, source in zip(layers, cache.prefix, cache.source, strict=True):
+        for layer, prefix, source in zip(unstack(self.decoder), cache.prefix, cache.source, strict=True):
             x, prefix = layer.step(x, prefix, mask, source, cache.source_mask, position)
             prefixes.append(prefix)
         return self._logits(x), replace(cache, prefix=tuple(prefixes), beam_indices=beam_indices_BKL)

@@ -3,7 +3,6 @@
 The run directory is only read, because a training may be running in it.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from transformer.errors import UsageError
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
 from transformer.run.checkpoints import read_arrays
-from transformer.run.run_dir import checkpoint_steps
+from transformer.run.run_dir import checkpoint_steps, read_metrics
 from transformer.training.validation import quality
 from transformer.translation.model_config import ModelConfig
 from transformer.translation.model_dir import load_model
@@ -55,7 +54,7 @@ def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transforme
     The sum is in float64, with one checkpoint in memory at a time. Raises UsageError for a checkpoint that is damaged
     or belongs to another model.
     """
-    model, tokenizers, model_config = load_model(run)
+    model, tokenizers, _ = load_model(run)
     shapes = {name: array.shape for name, array in named(model).items()}
     sums = {name: np.zeros(shape, np.float64) for name, shape in shapes.items()}
     part = "average" if config.train.ema_decay else "model"
@@ -68,19 +67,15 @@ def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transforme
         for name, value in values.items():
             sums[name] += value
     means = {name: (total / len(steps)).astype(np.float32) for name, total in sums.items()}
-    now = {"model": config.model, "decode": config.decode, "about": config.about, "weights": "float32"}
-    return with_values(model, means), tokenizers, model_config.model_copy(update=now)  # as a training would save it
+    return with_values(model, means), tokenizers, ModelConfig.from_config(config, tokenizers)
 
 
 def _qualities(path: Path, settings: Train) -> dict[int, float]:
     """The quality of each validation in a metrics.jsonl, by step; higher is better."""
     found: dict[int, float] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf8", errors="replace").splitlines():
-            # Skips lines about updates, a line that was cut off, and metrics that are null, as they were not finite.
-            with suppress(ValueError, KeyError, TypeError):
-                metrics = json.loads(line)
-                found[metrics["step"]] = quality(metrics, settings)
+    for metrics, _ in read_metrics(path):
+        with suppress(KeyError, TypeError):  # a line about updates; a metric that is null because it was not finite
+            found[metrics["step"]] = quality(metrics, settings)
     return found
 
 

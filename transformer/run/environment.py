@@ -21,15 +21,15 @@ from transformer.files.atomic import write_file
 from transformer.version import PACKAGE, package_version
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "sacrebleu")
-JAX_OPTIONS = (
-    "jax_enable_x64", "jax_default_prng_impl", "jax_default_matmul_precision", "jax_threefry_partitionable",
-)  # fmt: skip
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
-# Defaults: an option that an older checkpoint does not record is assumed to have had this value.
-DEFAULTS = dict.fromkeys(VARIABLES, "") | {
-    "JAX_ENABLE_X64": False, "JAX_DEFAULT_PRNG_IMPL": "threefry2x32", "JAX_DEFAULT_MATMUL_PRECISION": None,
+JAX_OPTIONS = {
+    "JAX_ENABLE_X64": False,
+    "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
+    "JAX_DEFAULT_MATMUL_PRECISION": None,
     "JAX_THREEFRY_PARTITIONABLE": True,
-}  # fmt: skip
+}
+# An option that an older checkpoint does not record is assumed to have had its default.
+DEFAULTS = JAX_OPTIONS | dict.fromkeys(VARIABLES, "")
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def environment(mesh: Mesh) -> dict[str, Any]:
         "cpu threads": threads,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in PACKAGES},
-        **{name.upper(): getattr(jax.config, name) for name in JAX_OPTIONS},
+        **{name: getattr(jax.config, name.lower()) for name in JAX_OPTIONS},
         **{name: os.environ.get(name, "") for name in VARIABLES},
     }
 

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -51,7 +51,7 @@ class RunHooks:
     stop: StopRequest
     environment: dict[str, Any]
     progress: TrainingProgress
-    failed_saves: list[ResourceError] = field(default_factory=list)  # since the last save that succeeded
+    failed_saves: int = 0  # since the last save that succeeded
 
     def before_first_update(self, step: int, state: TrainState) -> None:
         """Repeats a validation that a signal interrupted, or validates the model that training starts from."""
@@ -103,11 +103,11 @@ class RunHooks:
                 self._validate(step, state)
             except WorkInterrupted:
                 log.info("the validation of step %d is postponed", step)
-        is_asked = self.stop.signal is not None
+        is_asked = self.stop.signal is not None  # a signal that comes later is for the next update
         to_save = step % settings.save_every == 0 and step not in self.checkpoints.steps
         if to_validate or to_save or is_asked:
             self._save(step, state, must_succeed=is_last or is_asked)
-        if self.stop.signal is not None and not (is_last and self.progress.validated == step):
+        if is_asked and not (is_last and self.progress.validated == step):
             raise stop_error(self.stop, step, settings.steps)
 
     def _validate(self, step: int, state: TrainState) -> None:
@@ -156,12 +156,12 @@ class RunHooks:
             self.writer.flush()
             self.checkpoints.save(step, state, progress, self.environment, self.origin)
         except ResourceError as problem:
-            self.failed_saves.append(problem)
-            if must_succeed or len(self.failed_saves) == MAX_FAILED_SAVES:
+            self.failed_saves += 1
+            if must_succeed or self.failed_saves == MAX_FAILED_SAVES:
                 raise
             log.warning("warning: %s; training continues", problem)
         else:
-            self.failed_saves.clear()
+            self.failed_saves = 0
 
 
 @contextmanager

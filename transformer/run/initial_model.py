@@ -19,7 +19,7 @@ from transformer.errors import UsageError
 from transformer.files.model_files import find_model
 from transformer.model.parameters import named
 from transformer.model.transformer import Transformer
-from transformer.run.run_dir import has_begun, tokenizers_digest
+from transformer.run.run_dir import has_begun
 from transformer.translation.model_config import ModelConfig
 from transformer.translation.model_dir import load_model, save_model
 
@@ -32,7 +32,7 @@ FREE = {one.key for one in loading.settings_of(Model) if one.effect is not FIXED
 def complete(config: Config) -> tuple[Config, Tokenizers | None]:
     """Returns the config, completed with the settings of the model, and the tokenizers of the model.
 
-    Without init_from, returns the config unchanged, and None. Languages, the longest pair, the shape, dropout, the
+    Without init_from, returns the config unchanged, and None. Languages, data.max_length, the shape, dropout, the
     defaults of decoding and [about] are those of the model if the config does not set them. Raises UsageError if the
     config sets another shape, or a tokenizer; ResourceError.
     """
@@ -65,7 +65,7 @@ def _check_same(config: Config, model: Transformer, tokenizers: Tokenizers, mode
     other, of_other, other_config = _load(config)
     ours, theirs = named(model), named(other)
     same = ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    if not same or tokenizers_digest(tokenizers) != tokenizers_digest(of_other) or model_config != other_config:
+    if not same or tokenizers.digest != of_other.digest or model_config != other_config:
         raise UsageError(
             f"train.init_from = {config.train.init_from}: is another model than {recorded or 'none'}, from which this"
             f" run began (its copy is in {_copy_in(config.directory)}); set it back, or choose another run_dir"

@@ -19,7 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformer.config import Train
 from transformer.data.batches import Batch
 from transformer.errors import cannot_write
+from transformer.files.atomic import write_file
 from transformer.run.loss_monitor import LossMonitor
+from transformer.run.run_dir import read_metrics
 from transformer.run.tensorboard import TensorBoardWriter
 from transformer.training.update import TrainState, Update, UpdateMetrics
 
@@ -36,12 +38,13 @@ class MetricsWriter:
 
         Removes the lines of later steps, which an interrupted run may have written.
         """
-        self.path, unfinished = run_dir / "metrics.jsonl", run_dir / "metrics.jsonl.unfinished"
-        lines = list(_complete_lines(self.path))
-        self.lost = max([step, *(at for at, _, _ in lines)]) - step  # steps to be repeated, as far as lines show
-        kept = [line for at, is_validation, line in lines if at <= (validated if is_validation else step)]
-        unfinished.write_text("".join(kept), encoding="utf8")
-        os.replace(unfinished, self.path)
+        self.path = run_dir / "metrics.jsonl"
+        lines = list(read_metrics(self.path))
+        self.lost = (
+            max([step, *(metrics["step"] for metrics, _ in lines)]) - step
+        )  # to be repeated, as far as lines show
+        kept = [line for metrics, line in lines if metrics["step"] <= (validated if "valid_nll" in metrics else step)]
+        write_file(self.path, "".join(kept))
         self._pending = b""  # lines that the disk had no space for yet
         self._exit = ExitStack()
         self._file = self._exit.enter_context(self.path.open("ab", buffering=0))
@@ -86,16 +89,6 @@ class MetricsWriter:
     def _write_pending(self) -> None:
         while self._pending:
             self._pending = self._pending[self._file.write(self._pending) :]
-
-
-def _complete_lines(path: Path) -> Iterator[tuple[int, bool, str]]:
-    """Step, whether it is a validation, and text of each line, without a last one that a killed process cut off."""
-    if path.exists():
-        for line in path.read_text(encoding="utf8", errors="replace").splitlines(keepends=True):
-            with suppress(ValueError, KeyError, TypeError):
-                metrics = json.loads(line)
-                if line.endswith("\n"):
-                    yield int(metrics["step"]), "valid_nll" in metrics, line
 
 
 class MetricsAccumulator:

@@ -21,7 +21,7 @@ from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
-from transformer.run.run_dir import DataRecord, has_begun, same_content, same_contents, tokenizers_digest
+from transformer.run.run_dir import DataRecord, has_begun, same_content, same_contents
 
 if TYPE_CHECKING:
     from transformer.run.checkpoints import Checkpoint
@@ -105,7 +105,7 @@ def _is_given(given: Mapping[str, Any], key: str) -> bool:
 def _refuse_moved(path: Path, directory: Path | None) -> None:
     """Raises UsageError if the run directory was moved or copied: run_dir would start a new run elsewhere."""
     here = path.resolve().parent
-    is_run = (here / "data" / "corpora.json").exists() or any(here.glob("checkpoints/*/manifest.json"))
+    is_run = (here / "data" / "corpora.json").exists() or has_begun(here)
     if directory is None or not is_run or directory.resolve() == here:
         return
     try:
@@ -174,7 +174,7 @@ def origin(corpora: Corpora, tokenizers: Tokenizers | None) -> dict[str, str]:
     """
     contents = "\n".join(one.identity for one in corpora.train)
     digests = {"training corpora": hashlib.sha256(contents.encode()).hexdigest()}
-    return digests if tokenizers is None else digests | {"tokenizers": tokenizers_digest(tokenizers)}
+    return digests if tokenizers is None else digests | {"tokenizers": tokenizers.digest}
 
 
 def check_checkpoint(

@@ -1,26 +1,24 @@
-"""The run directory: its lock, and the records that are compared when a run is resumed.
+"""The run directory: its lock, its checkpoints and metrics, and the records that are compared when a run is resumed.
 
 config.toml         every setting
-data/corpora.json   what the corpora and the tokenizers contained, by sha256
-environment.json    versions, devices and threads (environment.py)
+data/corpora.json   what the corpora contained, by sha256
 """
 
-import hashlib
 import json
 import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformer.config import Config, loading
 from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
-from transformer.data.tokenizer import Tokenizers
 from transformer.errors import ResourceError, UsageError
 from transformer.files.atomic import write_file
+from transformer.version import which_version
 
 FORMAT = 2  # of data/corpora.json
 COMPRESSED_PREFIX = "packed "  # marks a `Corpus.compressed_digest` in data/corpora.json
@@ -66,12 +64,22 @@ def checkpoint_steps(directory: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
+def read_metrics(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields each complete line of a metrics.jsonl, parsed and as text; nothing if there is no file."""
+    if path.exists():
+        for line in path.read_text(encoding="utf8", errors="replace").splitlines(keepends=True):
+            with suppress(ValueError, KeyError, TypeError):
+                metrics = json.loads(line)
+                if line.endswith("\n") and isinstance(metrics["step"], int):
+                    yield metrics, line
+
+
 def has_begun(directory: Path) -> bool:
     """Whether the run directory has a checkpoint to resume from."""
     return bool(checkpoint_steps(directory / "checkpoints"))
 
 
-# What the corpora and tokenizers of a run contain
+# What the corpora of a run contain
 
 
 class CorpusRecord(NamedTuple):
@@ -86,8 +94,6 @@ class DataRecord(NamedTuple):
 
     train: list[CorpusRecord]
     valid: list[CorpusRecord]
-    tokenizers: str
-    """sha256; "": not recorded, by a version before format 2"""
     valid_of_format_1: list[CorpusRecord]
     """the validation corpora when the run was last trained by such a version"""
 
@@ -101,14 +107,16 @@ def read_data_record(directory: Path) -> DataRecord | None:
         content = json.loads(path.read_text(encoding="utf8"))
         if "format" in content:
             if content["format"] != FORMAT:
-                raise UsageError(f"{path}: format {content['format']}, this version reads up to {FORMAT}; update it")
+                raise UsageError(
+                    f"{path}: format {content['format']}, this version reads {FORMAT}; {which_version(content)}"
+                )
             train, valid = ([CorpusRecord(**entry) for entry in content[split]] for split in ("train", "valid"))
             old = [CorpusRecord(**entry) for entry in content.get("valid_of_format_1", [])]
-            return DataRecord(train, valid, content["tokenizers"], old)
+            return DataRecord(train, valid, old)
         named = loading.load(directory / "config.toml").data
         train = [CorpusRecord(corpus, COMPRESSED_PREFIX + content["train"][corpus]) for corpus in named.train]
         valid = [CorpusRecord(corpus, COMPRESSED_PREFIX + content["valid"][corpus]) for corpus in named.valid]
-        return DataRecord(train, valid, "", valid)
+        return DataRecord(train, valid, valid)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(
             f"{path}: not what a run records about its corpora ({problem!r}); remove this file to resume without it"
@@ -125,15 +133,8 @@ def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool
     return len(before) == len(now) and all(map(same_content, before, now))
 
 
-def tokenizers_digest(tokenizers: Tokenizers) -> str:
-    """Returns the sha256 of everything that the ids of a text depend on."""
-    return hashlib.sha256(tokenizers.source.identity + tokenizers.target.identity).hexdigest()
-
-
-def write_records(
-    config: Config, corpora: Corpora, tokenizers: Tokenizers, old_valid: Sequence[CorpusRecord] = ()
-) -> None:
-    """Records the resolved config, and the content of each corpus and of the tokenizers.
+def write_records(config: Config, corpora: Corpora, old_valid: Sequence[CorpusRecord] = ()) -> None:
+    """Records the resolved config, and the content of each corpus.
 
     `old_valid` becomes `DataRecord.valid_of_format_1`, as long as the newest checkpoint has format 1.
     """
@@ -142,7 +143,6 @@ def write_records(
         "format": FORMAT,
         "train": [{"corpus": one.name, "content": one.identity} for one in corpora.train],
         "valid": [{"corpus": one.name, "content": one.identity} for one in corpora.valid],
-        "tokenizers": tokenizers_digest(tokenizers),
         **({"valid_of_format_1": [one._asdict() for one in old_valid]} if old_valid else {}),
     }
     write_file(config.directory / "config.toml", to_toml(config))

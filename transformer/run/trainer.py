@@ -78,7 +78,7 @@ def _train(setup: Setup, corpora: Corpora, recorded: DataRecord | None, stop: St
             old_valid = recorded.valid_of_format_1
     else:
         state, progress = _initial(setup, shapes)
-    run_dir.write_records(config, corpora, tokenizers, old_valid)
+    run_dir.write_records(config, corpora, old_valid)
     update_about(config)
     update = log_compilations(jit_update(setup, shapes))
     step, settings = int(state.step), config.train
@@ -121,5 +121,8 @@ def comparable_progress(
             progress = replace(progress, measure=now)
     if progress.best is None or progress.measure == now:
         return progress
-    log.info("the validation corpora or the metric have changed: step %d is validated again", checkpoint.step)
+    log.info(
+        "the validation corpora or the metric have changed: the best model is chosen again from step %d",
+        checkpoint.step,
+    )
     return replace(progress, best=None, without_better=0, validated=min(progress.validated, checkpoint.step - 1))

@@ -9,7 +9,7 @@ from jax import Array
 
 from transformer import config
 
-# step (from 1), warm-up steps, all steps -> factor of the peak, after the warm-up
+# step (from 1), warm-up steps, all steps -> factor of the peak; 1 during the warm-up, which `learning_rate` adds
 Schedule = Callable[[Array, int, int], Array]
 
 

@@ -13,6 +13,7 @@ from jax import Array
 from transformer import config
 from transformer.data.batches import Batch
 from transformer.model.parameters import with_values
+from transformer.model.stack import split
 from transformer.model.transformer import Transformer
 from transformer.training.objective import Losses, smoothed_loss
 from transformer.training.optimizer import learning_rate, optimizer
@@ -106,7 +107,7 @@ def all_finite(state: TrainState) -> Array:
 
 def batch_losses(model: Transformer, batch: Batch[Array], smoothing: float, rng: Array | None = None) -> Losses:
     """Computes the losses of a batch by teacher forcing."""
-    encode_rng, decode_rng = (None, None) if rng is None else jax.random.split(rng)
+    encode_rng, decode_rng = split(rng, 2)
     logits_BTV = model.decode(batch.target, model.encode(batch.source, rng=encode_rng), rng=decode_rng)
     return smoothed_loss(logits_BTV, batch.labels, batch.is_token, smoothing)
 

@@ -50,7 +50,7 @@ def validate(
     best_corpus: str,
     names: Sequence[str],
 ) -> Validation:
-    """Evaluates the model on every corpus. `batches(i)` returns the batches of corpus i; `names` are unique."""
+    """Evaluates the model on every corpus. `batches(i)` returns the batches of corpus i; `names` name them."""
     sums = [_sum_losses(model, batches(number)) for number in range(len(corpora))]
     pairs = [pair for corpus in corpora for pair in corpus.pairs]
     translations = translator.translate((pair.source for pair in pairs), beam_size=1)

@@ -32,5 +32,5 @@ def group(tokens: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, int, 
 
 
 def column(values: Sequence[int], rows: int) -> np.ndarray:
-    """Returns the values as int32 [rows]; missing rows get 1, the smallest length limit."""
+    """Returns the values as int32 [rows]. Missing rows get 1: as a length limit, it ends their search at once."""
     return np.array([*values, *[1] * (rows - len(values))], np.int32)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from pydantic import Field
 
-from transformer.config import Decode, Sampling
+from transformer.config import MAX_HYPOTHESES, Decode, Sampling
 from transformer.config.loading import with_overrides
 from transformer.config.section import Section
 from transformer.data.lines import is_blank, without_controls
@@ -25,7 +25,7 @@ from transformer.errors import DataError, UsageError
 from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig, max_target_length
 from transformer.translation.model_dir import load_model
-from transformer.translation.shapes import LENGTHS, column, group
+from transformer.translation.shapes import column, group
 from transformer.translation.windows import windows
 
 Long = Literal["split", "skip", "fail"]
@@ -34,7 +34,7 @@ Long = Literal["split", "skip", "fail"]
 class Options(Section):
     """How to translate, besides the settings of [decode]."""
 
-    n_best: Annotated[int, Field(ge=1, le=1024)] = 1
+    n_best: Annotated[int, Field(ge=1, le=MAX_HYPOTHESES)] = 1
     """hypotheses per line, best first"""
     long: Long = "split"
     """what to do with a line that has more tokens than the model takes: translate it in parts, skip it, or fail"""
@@ -140,7 +140,7 @@ class Translator:
     def _translate_window(
         self, lines: Sequence[str | None], settings: Decode, options: Options, first_line: int
     ) -> Iterator[Translation]:
-        tokenizer, max_tokens = self.tokenizers.source, min(self.config.max_length, LENGTHS[-1])
+        tokenizer, max_tokens = self.tokenizers.source, self.config.max_length
         to_translate: list[Segment] = []
         skipped = {index for index, line in enumerate(lines) if line is None}
         tagged = [tokenizer.split_tag(line or "") for line in lines]

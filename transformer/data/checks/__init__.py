@@ -1,1 +1,1 @@
-"""Checks of a corpus: what is left out, and whether its sides are aligned."""
+"""Checks of corpora and tokenizers, and the messages about their faults."""

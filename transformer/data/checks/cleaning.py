@@ -12,7 +12,7 @@ from transformer.errors import DataError
 LINES_SHOWN = 5  # per reason, in a summary
 MAX_TEXT_BYTES = 1_000_000
 
-# C0, DEL and C1, without NUL and white space: tab, and characters that some programs take for a line break.
+# Control characters (C0, DEL, C1), except NUL, which has its own reason, and white space (tab, line breaks).
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 
@@ -29,9 +29,9 @@ class CleaningReport:
     def kept(self) -> int:
         return self.read - self.left_out.total()
 
-    def leave_out(self, reason: str, line: int | None = None) -> None:
+    def leave_out(self, reason: str, line: int) -> None:
         self.left_out[reason] += 1
-        if line is not None and len(self.lines[reason]) < LINES_SHOWN:
+        if len(self.lines[reason]) < LINES_SHOWN:
             self.lines[reason].append(line)
 
     def summary(self) -> str:

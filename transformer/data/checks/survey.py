@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformer.config import Data
 from transformer.data.checks.alignment import find_shifts
-from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean_lines
+from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean
 from transformer.data.corpus import Corpus
 from transformer.errors import DataError
 from transformer.files.prepared import begin_results, finish_results, read_results
@@ -38,7 +38,7 @@ def survey(directory: Path, corpora: Sequence[Corpus], settings: Data) -> None:
 
 def _summarize(corpus: Corpus) -> CorpusSummary:
     report = CleaningReport()
-    pairs = (pair for _, pair in clean_lines(corpus, report))
+    pairs = clean(corpus, report)
     first = next(pairs, None)
     others = sum(pair != first for pair in pairs)
     if report.kept > 1 and not others:  # one pair again and again is a mistake, and nothing can be learned from it

@@ -12,7 +12,7 @@ from transformer.data.clauses.lexicon import Case, Determiner, Gender, Kind, Pai
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A noun with its company, or a pronoun: in English as subject and as object, in German by case."""
+    """A noun with its determiner and adjective, or a pronoun. English: as subject and object; German: by case."""
 
     english: str
     english_object: str

@@ -49,8 +49,7 @@ def check(tokenizers: Tokenizers, config: ModelConfig) -> None:
     """Raises UsageError if CTranslate2 does not support the model."""
     check_settings(PROGRAM, config, SUPPORTED)
     source, target = tokenizers.source, tokenizers.target
-    for side, tokenizer in (("source", source), ("target", target)):
-        check_pieces(PROGRAM, side, tokenizer.pieces(range(tokenizer.vocab_size)))
+    check_pieces(PROGRAM, tokenizers)
     for kind, ids in (("end", (source.eos_id, target.eos_id)), ("unknown", (source.unk_id, target.unk_id))):
         (of_source,), (of_target,) = source.pieces(ids[:1]), target.pieces(ids[1:])
         if of_source != of_target:
@@ -88,7 +87,7 @@ class _Converter(Converter):
             (self._tokenizers.source, spec.register_source_vocabulary),
             (target, spec.register_target_vocabulary),
         ):
-            register(side.pieces(range(side.vocab_size)))
+            register(side.all_pieces)
         start, end, unknown = target.pieces([target.bos_id, target.eos_id, target.unk_id])
         spec.config.bos_token = spec.config.decoder_start_token = start
         spec.config.eos_token, spec.config.unk_token = end, unknown

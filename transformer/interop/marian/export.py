@@ -37,8 +37,7 @@ def check(tokenizers: Tokenizers, config: ModelConfig) -> None:
     """Raises UsageError, with the setting, if Marian does not support the model."""
     check_settings(PROGRAM, config, SUPPORTED)
     source, target = tokenizers.source, tokenizers.target
-    for side, tokenizer in (("source", source), ("target", target)):
-        check_pieces(PROGRAM, side, tokenizer.pieces(range(tokenizer.vocab_size)))
+    check_pieces(PROGRAM, tokenizers)
     for meaning, ids in (("end", (source.eos_id, target.eos_id)), ("padding", (source.pad_id, target.pad_id))):
         if ids[0] != ids[1]:
             raise UsageError(
@@ -142,7 +141,7 @@ def _tokenizer_config(tokenizers: Tokenizers, config: ModelConfig, *, separate: 
 
 
 def _ids(tokenizer: Tokenizer) -> dict[str, int]:
-    return {piece: index for index, piece in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
+    return {piece: index for index, piece in enumerate(tokenizer.all_pieces)}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ DISABLED_VALUES: dict[str, tuple[Any, ...]] = {  # of unsupported rules of gener
     "repetition_penalty": (1,), "encoder_repetition_penalty": (1,), "guidance_scale": (1,),
     "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,), "forced_bos_token_id": (),
     "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "exponential_decay_length_penalty": (),
-    "force_words_ids": ([],), "sequence_bias": ({}, []), "constraints": ([],), "early_stopping": (True, False, "never"),
+    "force_words_ids": ([],), "sequence_bias": ({}, []), "constraints": ([],),
 }  # fmt: skip
 Settings = dict[str, Any]
 
@@ -179,7 +179,7 @@ def _decode(generation: Settings) -> Settings:
     return {
         "beam_size": generation.get("num_beams") or Decode().beam_size,
         "length_penalty": 1.0 if generation.get("length_penalty") is None else generation["length_penalty"],
-        "stop": rules.get(generation.get("early_stopping") or False, "unlikely"),
+        "stop": rules[generation.get("early_stopping") or False],
         "min_length": generation.get("min_new_tokens") or 0,
     }
 
@@ -189,6 +189,10 @@ def _check_generation(generation: Settings) -> None:
     for key, disabling in DISABLED_VALUES.items():
         if generation.get(key) not in (None, *disabling):
             raise UsageError(f"generation_config.json: {key} is {generation[key]!r}, which cannot be imported")
+    if generation.get("early_stopping") not in (None, *EARLY_STOPPING.values()):
+        raise UsageError(
+            f"generation_config.json: early_stopping is {generation['early_stopping']!r}, which cannot be imported"
+        )
     if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):
         raise UsageError(
             "generation_config.json: bad_words_ids has sequences of several tokens; only single tokens can be imported"
@@ -265,7 +269,7 @@ def _side(model: Tokenizer, pieces: list[str], settings: Settings, unknown: str,
         unknown=pieces.index(names[0]),
         never=tuple(sorted({pad, *({start} - {end}), *symbols.banned})),
     )
-    own = (model.pieces(range(model.vocab_size)), model.pad_id, model.eos_id, model.unk_id)
+    own = (model.all_pieces, model.pad_id, model.eos_id, model.unk_id)
     same = own == (pieces, vocabulary.pad, vocabulary.end, vocabulary.unknown)
     of_target = (vocabulary.start, set(vocabulary.never)) == (model.bos_id, set(model.never_ids))
     if same and (of_target or symbols.start is None):

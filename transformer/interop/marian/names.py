@@ -18,11 +18,8 @@ from transformer.errors import UsageError
 EPSILON = 1e-5  # of its layer norms, which no config states
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}  # its names -> names of this package
 POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
-EARLY_STOPPING: dict[str, bool | str] = {
-    "full": True,
-    "unlikely": False,
-    "certain": "never",
-}  # decode.stop -> early_stopping
+# decode.stop -> early_stopping
+EARLY_STOPPING: dict[str, bool | str] = {"full": True, "unlikely": False, "certain": "never"}
 
 _MAPS = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
 _ENCODER = {

@@ -30,7 +30,7 @@ class Marian:
             str(directory), config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
         ).eval()
         self._target = tokenizers.target
-        self._ids = {piece: index for index, piece in enumerate(self._target.pieces(range(self._target.vocab_size)))}
+        self._ids = {piece: index for index, piece in enumerate(self._target.all_pieces)}
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
         found: list[list[str]] = []

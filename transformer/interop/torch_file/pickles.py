@@ -142,7 +142,7 @@ class _Unpickler(pickle.Unpickler):
             case _:
                 raise ValueError("has a storage of a kind that the models of Transformers do not have")
         if not re.fullmatch(r"[0-9]{1,20}", key) or not 0 <= count <= MAX_ELEMENTS:
-            raise ValueError(f"has a storage with the impossible key {key[:100]!r} or size")
+            raise ValueError(f"has a storage with an impossible key or size (key {key[:100]!r})")
         if self._storages.setdefault(key, storage) != storage:
             raise ValueError(f"has two storages with the key {key}")
         return storage
