@@ -7,7 +7,7 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -317,6 +317,10 @@ def test_an_import_refuses_what_it_cannot_follow(
 
 
 def test_a_name_for_two_ids_is_refused_with_the_name() -> None:
-    supported.check_pieces("Program", "target", ["a", "b"])
+    class Pieces(NamedTuple):
+        all_pieces: list[str]
+
+    once, twice = Pieces(["a", "b"]), Pieces(["b", "a", "b"])
+    supported.check_pieces("Program", Tokenizers(cast(Any, once), cast(Any, once)))
     with pytest.raises(UsageError, match="target vocabulary has the piece 'b' twice; Program"):
-        supported.check_pieces("Program", "target", ["b", "a", "b"])
+        supported.check_pieces("Program", Tokenizers(cast(Any, once), cast(Any, twice)))

@@ -65,14 +65,14 @@ def test_linear_starts_as_glorot_and_bengio_have_it() -> None:
 
 
 def test_embedding_scales_by_the_square_root_of_the_width() -> None:
-    embedding = Embedding(503, 29, dtype=FLOAT32, rng=jax.random.key(0))
+    embedding = Embedding(503, 29, scaled=True, dtype=FLOAT32, rng=jax.random.key(0))
     table, tokens = np.asarray(embedding.table[...]), np.array([[3, 5, 3], [7, 0, 502]])
     np.testing.assert_allclose(embedding.embed(jnp.asarray(tokens)), table[tokens] * math.sqrt(29), rtol=1e-6)
     np.testing.assert_allclose(np.std(embedding.embed(jnp.arange(503))), 1, rtol=0.05)
 
 
 def test_embedding_backwards_scores_every_token() -> None:
-    embedding = Embedding(503, 29, dtype=jnp.dtype(jnp.bfloat16), rng=jax.random.key(0))
+    embedding = Embedding(503, 29, scaled=True, dtype=jnp.dtype(jnp.bfloat16), rng=jax.random.key(0))
     x = normal(1, 13, 29).astype(jnp.bfloat16)
     table = np.asarray(embedding.table[...].astype(jnp.bfloat16), np.float64)
     scores = embedding.logits(x)

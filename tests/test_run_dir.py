@@ -22,7 +22,6 @@ from transformer.config.loading import settings
 from transformer.config.section import CHANGES_RESULT, FIXED
 from transformer.data.corpus import Corpus, Pair, open_corpus
 from transformer.data.prepare import Corpora
-from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.files.model_files import clear_leftovers
 from transformer.run import resume, run_dir
@@ -37,11 +36,11 @@ CORPORA = Corpora(
 )
 
 
-def begun(tmp_path: Path, tokenizers: Tokenizers, **changes: Any) -> Config:
+def begun(tmp_path: Path, **changes: Any) -> Config:
     """A run with a checkpoint, as far as can be seen from outside."""
     config = small(tmp_path / "run", **changes)
     (config.directory / "checkpoints" / "10").mkdir(parents=True)
-    run_dir.write_records(config, CORPORA, tokenizers)
+    run_dir.write_records(config, CORPORA)
     return config
 
 
@@ -72,9 +71,9 @@ def test_every_setting_is_in_one_class() -> None:
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "run_dir"])
 @pytest.mark.fault("T08")
-def test_what_a_changed_setting_does(tmp_path: Path, tokenizers: Tokenizers, key: str) -> None:
+def test_what_a_changed_setting_does(tmp_path: Path, key: str) -> None:
     two = {"data__valid": ["c", "d"]} if key == "train.best_corpus" else {}  # among one corpus there is no choice
-    config = begun(tmp_path, tokenizers, **two)
+    config = begun(tmp_path, **two)
     resume.check_settings(config, allow_changes=False)
     other = changed(config, key)
     for allow_changes in (False, True):
@@ -90,8 +89,8 @@ def test_what_a_changed_setting_does(tmp_path: Path, tokenizers: Tokenizers, key
         assert ("--allow-config-change" in text) == (effect is CHANGES_RESULT)
 
 
-def test_a_run_without_a_checkpoint_can_become_another(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    config = begun(tmp_path, tokenizers)
+def test_a_run_without_a_checkpoint_can_become_another(tmp_path: Path) -> None:
+    config = begun(tmp_path)
     (config.directory / "checkpoints" / "10").rmdir()
     resume.check_settings(changed(config, "model.d_model"), allow_changes=False)
     assert run_dir.read_data_record(config.directory) is None
@@ -114,13 +113,12 @@ def load(file: Path, **given: Any) -> Config:
 )
 def test_what_is_not_set_stays_as_it_was_recorded(
     tmp_path: Path,
-    tokenizers: Tokenizers,
     caplog: pytest.LogCaptureFixture,
     recorded: dict[str, Any],
     kept: dict[str, Any],
 ) -> None:
     """Whatever the defaults are by now, and whatever of the config would not be valid on its own."""
-    before = begun(tmp_path, tokenizers, **recorded)
+    before = begun(tmp_path, **recorded)
     (tmp_path / "short.toml").write_text(f'run_dir = "{before.run_dir}"\n', encoding="utf8")
     with caplog.at_level(logging.INFO, logger="transformer"):
         config = load(tmp_path / "short.toml")
@@ -131,27 +129,25 @@ def test_what_is_not_set_stays_as_it_was_recorded(
     assert resume.with_record(of_python) == before
 
 
-def test_a_run_without_its_record_is_not_resumed_unasked(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    config = begun(tmp_path, tokenizers)
+def test_a_run_without_its_record_is_not_resumed_unasked(tmp_path: Path) -> None:
+    config = begun(tmp_path)
     (config.directory / "config.toml").unlink()
     with pytest.raises(UsageError, match=r"config\.toml: is missing.*--allow-config-change"):
         resume.check_settings(config, allow_changes=False)
     resume.check_settings(config, allow_changes=True)
 
 
-def test_what_is_set_is_compared(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    before = begun(tmp_path, tokenizers, model__dropout=0.25)
+def test_what_is_set_is_compared(tmp_path: Path) -> None:
+    before = begun(tmp_path, model__dropout=0.25)
     config = load(tmp_path / "config.toml", run_dir=before.run_dir, model__dropout=0.1)
     with pytest.raises(UsageError, match=r"model\.dropout: 0\.25 -> 0\.1"):
         resume.check_settings(config, allow_changes=False)
 
 
 @pytest.mark.parametrize("key", ["model.dropout", "train.schedule", "decode.max_ratio", "model.activation", "seed"])
-def test_a_new_default_stops_no_run(
-    tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+def test_a_new_default_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     """The recorded value is as the default was: the same file gives another value where nothing has begun."""
-    before = begun(tmp_path, tokenizers)
+    before = begun(tmp_path)
     without = tmp_path / "without.toml"
     lines = [line for line in SMALL.splitlines() if not line.startswith("dropout")]
     without.write_text("\n".join(lines), encoding="utf8")
@@ -170,8 +166,8 @@ def test_a_new_default_stops_no_run(
 
 
 @pytest.mark.fault("T09")
-def test_changed_corpora_are_noticed(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    config = begun(tmp_path, tokenizers)
+def test_changed_corpora_are_noticed(tmp_path: Path) -> None:
+    config = begun(tmp_path)
     before = run_dir.read_data_record(config.directory)
     resume.check_corpora(config, before, CORPORA, allow_changes=False)
     a, b = CORPORA.train
@@ -197,13 +193,13 @@ def test_changed_corpora_are_noticed(tmp_path: Path, tokenizers: Tokenizers) -> 
 
 
 @pytest.mark.fault("T09")
-def test_what_was_recorded_before_format_2_is_compared(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_what_was_recorded_before_format_2_is_compared(tmp_path: Path) -> None:
     """By name then, and of a packed file the bytes as they are."""
     for side in ("en", "de"):
         with gzip.open(tmp_path / f"packed.{side}.gz", "wt", encoding="utf8") as file:
             file.write(f"one in {side}\n")
     packed = open_corpus(str(tmp_path / "packed"), "en", "de", "train")
-    config = begun(tmp_path, tokenizers, data__train=[str(tmp_path / "packed"), "b"], data__valid=["c"])
+    config = begun(tmp_path, data__train=[str(tmp_path / "packed"), "b"], data__valid=["c"])
     old = {
         "train": {"b": CORPORA.train[1].digest, str(tmp_path / "packed"): packed.compressed_digest},
         "valid": {"c": CORPORA.valid[0].digest},
@@ -213,7 +209,7 @@ def test_what_was_recorded_before_format_2_is_compared(tmp_path: Path, tokenizer
     resume.check_corpora(config, before, Corpora([packed, CORPORA.train[1]], CORPORA.valid), allow_changes=False)
     with pytest.raises(UsageError, match="in another order"):
         resume.check_corpora(config, before, Corpora([CORPORA.train[1], packed], CORPORA.valid), allow_changes=False)
-    run_dir.write_records(config, Corpora([packed, CORPORA.train[1]], CORPORA.valid), tokenizers)
+    run_dir.write_records(config, Corpora([packed, CORPORA.train[1]], CORPORA.valid))
     for side in ("en", "de"):  # the same text, unpacked
         (tmp_path / f"packed.{side}").write_text(f"one in {side}\n", encoding="utf8")
         (tmp_path / f"packed.{side}.gz").unlink()
@@ -225,16 +221,16 @@ def test_what_was_recorded_before_format_2_is_compared(tmp_path: Path, tokenizer
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"train": {}}', '{"format": 2}', '{"format": 9}', '{"format": "x"}']
 )
-def test_a_record_that_is_none_is_named(tmp_path: Path, tokenizers: Tokenizers, content: str) -> None:
-    config = begun(tmp_path, tokenizers)
+def test_a_record_that_is_none_is_named(tmp_path: Path, content: str) -> None:
+    config = begun(tmp_path)
     (config.directory / "data" / "corpora.json").write_text(content, encoding="utf8")
     with pytest.raises(UsageError, match=r"corpora\.json: "):
         run_dir.read_data_record(config.directory)
 
 
-def test_one_corpus_of_several_may_move(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_one_corpus_of_several_may_move(tmp_path: Path) -> None:
     """The corpus that decides on the best model is the same by its place, whatever its path."""
-    before = begun(tmp_path, tokenizers, data__valid=["c", "d"], train__best_corpus="d")
+    before = begun(tmp_path, data__valid=["c", "d"], train__best_corpus="d")
     moved = {"data__valid": ["x/c", "x/d"], "train__best_corpus": "x/d"}
     resume.check_settings(small(Path(before.run_dir), **moved), allow_changes=False)
     (tmp_path / "short.toml").write_text(f'run_dir = "{before.run_dir}"\n', encoding="utf8")
@@ -244,8 +240,8 @@ def test_one_corpus_of_several_may_move(tmp_path: Path, tokenizers: Tokenizers) 
 
 
 @pytest.mark.parametrize("name", ["renamed", "deep/er", "a copy"])
-def test_a_run_directory_with_another_name_begins_no_run(tmp_path: Path, tokenizers: Tokenizers, name: str) -> None:
-    before = begun(tmp_path, tokenizers)
+def test_a_run_directory_with_another_name_begins_no_run(tmp_path: Path, name: str) -> None:
+    before = begun(tmp_path)
     place = tmp_path / name
     place.parent.mkdir(exist_ok=True)
     if name == "a copy":

@@ -30,7 +30,7 @@ def lines_to_check(path: str | None) -> list[str]:
 
 
 def check_agreement(
-    translator: "Translator", peer: Callable[[], "Peer"], lines: Sequence[str], needed: str, *, exact: bool
+    translator: "Translator", peer: Callable[[], "Peer"], lines: Sequence[str], program: str, *, exact: bool
 ) -> None:
     """Logs how far the two programs agree, or that the other one is not installed.
 
@@ -41,14 +41,14 @@ def check_agreement(
     try:
         found = agreement(in_float32(translator), peer(), lines)
     except ImportError as problem:
-        log.info("not checked against %s: %s", needed, problem)
+        log.info("not checked against %s: %s", program, problem)
         return
     log.info("%s", found)
     if not found.sentences:
         what = "translation" if found.tokens else "line"
         log.warning("warning: no %s of the %d lines could be compared; give others with --check", what, len(lines))
     if fault := found.fault(exact=exact):
-        raise Rejected(f"{needed} does not give the same results: {fault}")
+        raise Rejected(f"{program} does not give the same results: {fault}")
 
 
 def marian(directory: Path, tokenizers: "Tokenizers", config: "ModelConfig") -> "Peer":

@@ -9,7 +9,8 @@ from transformer.cli.input import read_text
 from transformer.cli.output import Output, open_output
 from transformer.config import Decode
 from transformer.config.loading import with_overrides
-from transformer.errors import DataError, UsageError
+from transformer.data.formats.prefix import check_line_counts
+from transformer.errors import UsageError
 
 
 def main(words: Sequence[str]) -> None:
@@ -46,7 +47,7 @@ def _read(arguments: Namespace, output: Output) -> tuple[list[str], list[str]]:
     references = read_text(arguments.reference)
     named = arguments.source if arguments.hypothesis is None else arguments.hypothesis
     lines = read_text(named)
-    _check_count(named, lines, arguments.reference, references)
+    check_line_counts(named, len(lines), arguments.reference, len(references))
     if arguments.hypothesis is None:
         lines = _translate(arguments.model, lines, arguments.beam_size, output)
     return lines, references
@@ -61,11 +62,6 @@ def _report(hypotheses: Sequence[str], references: Sequence[str], arguments: Nam
         return json.dumps(by_name) + "\n"
     values = [f"{score.name} {score.value:.1f}\n" for score in scores]
     return "".join(values + [f"{score.name} signature: {score.signature}\n" for score in scores])
-
-
-def _check_count(name: str, lines: Sequence[str], reference: str, references: Sequence[str]) -> None:
-    if len(lines) != len(references):
-        raise DataError(f"{name} has {len(lines)} lines, {reference} has {len(references)}: the numbers must be equal")
 
 
 def _translate(model: str, sources: Sequence[str], beam_size: int | None, output: Output) -> list[str]:

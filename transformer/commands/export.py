@@ -62,7 +62,8 @@ def main(words: Sequence[str]) -> None:
         size = sum(file.stat().st_size for file in place.iterdir()) / 1e6
         log.info("exported %s to %s: %.2f MB", arguments.model, arguments.output, size)
         is_exact = arguments.quantization == "float32"
-        check_agreement(translator, lambda: peer(place), lines, arguments.to, exact=is_exact)
+        program = "CTranslate2" if arguments.to == "ctranslate2" else "Transformers"
+        check_agreement(translator, lambda: peer(place), lines, program, exact=is_exact)
 
 
 Write = Callable[[Path], None]

@@ -9,10 +9,10 @@ from transformer.cli.arguments import Parser, path
 from transformer.cli.input import json_line, open_input
 from transformer.cli.output import open_output, refuse_overwriting
 from transformer.data.corpus import Pair
-from transformer.data.formats.prefix import open_pairs
+from transformer.data.formats.prefix import check_line_counts, open_pairs
 from transformer.data.formats.text import decode
 from transformer.data.lines import read_lines
-from transformer.errors import DataError, UsageError
+from transformer.errors import UsageError
 
 if TYPE_CHECKING:
     from transformer.translation.scoring import Scored
@@ -68,8 +68,7 @@ def _pairs(source: str, target: str) -> Iterable[Pair]:
     with open_input(source) as sources, open_input(target) as targets:
         rows = list(zip_longest(read_lines(sources), read_lines(targets)))  # alternating: one program may write both
     counts = [sum(side is not None for side in sides) for sides in zip(*rows, strict=True)] or [0, 0]
-    if counts[0] != counts[1]:
-        raise DataError(f"{source} has {counts[0]} lines, {target} has {counts[1]}: the numbers must be equal")
+    check_line_counts(source, counts[0], target, counts[1])
     return [Pair(*map(decode, row)) for row in rows]
 
 

@@ -86,7 +86,7 @@ class FeedForward(nnx.Module):
 class Embedding(nnx.Module):
     """A vector for each token. The same table, transposed, computes the logit of each token for a vector."""
 
-    def __init__(self, vocabulary: int, width: int, *, scaled: bool = True, dtype: jnp.dtype, rng: Array):
+    def __init__(self, vocabulary: int, width: int, *, scaled: bool, dtype: jnp.dtype, rng: Array):
         self.dtype = dtype
         self.scale = math.sqrt(width) if scaled else 1.0
         # With this variance, scaled embeddings and the logits of a normalized vector both have variance 1 at first.

@@ -105,7 +105,7 @@ def _is_given(given: Mapping[str, Any], key: str) -> bool:
 def _refuse_moved(path: Path, directory: Path | None) -> None:
     """Raises UsageError if the run directory was moved or copied: run_dir would start a new run elsewhere."""
     here = path.resolve().parent
-    is_run = (here / "data" / "corpora.json").exists() or has_begun(here)
+    is_run = (here / "data" / "corpora.json").exists() or any(here.glob("checkpoints/*/manifest.json"))
     if directory is None or not is_run or directory.resolve() == here:
         return
     try:
@@ -172,8 +172,7 @@ def origin(corpora: Corpora, tokenizers: Tokenizers | None) -> dict[str, str]:
 
     Each checkpoint stores it, so that it can be checked even if RUN/data is lost.
     """
-    contents = "\n".join(one.identity for one in corpora.train)
-    digests = {"training corpora": hashlib.sha256(contents.encode()).hexdigest()}
+    digests = {"training corpora": _digest(corpora.train)}
     return digests if tokenizers is None else digests | {"tokenizers": tokenizers.digest}
 
 
@@ -228,5 +227,9 @@ def measure(config: Config, corpora: Sequence[Corpus]) -> str:
     best, names = config.train.best_corpus, config.data.valid
     decisive = corpora[names.index(best) :][:1] if best in names else corpora
     how = MEAN if best == MEAN and len(corpora) > 1 else ALL
-    contents = hashlib.sha256("\n".join(corpus.identity for corpus in decisive).encode()).hexdigest()
-    return f"{config.train.best_metric} of {how} {contents}"
+    return f"{config.train.best_metric} of {how} {_digest(decisive)}"
+
+
+def _digest(corpora: Sequence[Corpus]) -> str:
+    """The sha256 of the content of corpora, in their order."""
+    return hashlib.sha256("\n".join(corpus.identity for corpus in corpora).encode()).hexdigest()

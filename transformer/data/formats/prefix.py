@@ -22,12 +22,14 @@ def open_pairs(source: str | Path, target: str | Path) -> Corpus:
     for path in files:
         refuse_utf16(path)
     lines = [count_lines(path) for path in files]
-    if lines[0] != lines[1]:
-        raise DataError(
-            f"{files[0]} has {lines[0]} lines, {files[1]} has {lines[1]}: the files of a corpus must have the same"
-            " number of lines"
-        )
+    check_line_counts(source, lines[0], target, lines[1])
     return Corpus(f"{source} and {target}", lambda: _read(*files), files)
+
+
+def check_line_counts(one: str | Path, count: int, other: str | Path, other_count: int) -> None:
+    """Raises DataError unless two inputs have the same number of lines."""
+    if count != other_count:
+        raise DataError(f"{one} has {count} lines, {other} has {other_count}: the numbers must be equal")
 
 
 def _read(source: Path, target: Path) -> Iterator[Pair]:
