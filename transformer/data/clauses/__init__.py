@@ -46,18 +46,14 @@ def clauses(split: str, count: int, seed: int = 0) -> Iterator[Pair]:
         raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
     rng = Random(f"{split} {seed}")
     seen: set[str] = set()
-    repeats = 0
     while len(seen) < count:
-        pair = sentence(rng)
-        if pair[0] in seen or _split_of(pair[0]) != split:
-            repeats += 1
-            if repeats > MAX_REPEATS:
-                raise ValueError(
-                    f"count: {count} pairs of {split!r} requested, the grammar has only {len(seen)}; use fewer"
-                )
-            continue
+        drawn = (sentence(rng) for _ in range(MAX_REPEATS))
+        pair = next((pair for pair in drawn if pair[0] not in seen and _split_of(pair[0]) == split), None)
+        if not pair:
+            raise ValueError(
+                f"count: {count} pairs of {split!r} requested, the grammar has only {len(seen)}; use fewer"
+            )
         seen.add(pair[0])
-        repeats = 0
         yield pair
 
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 Pair = tuple[str, str]  # English, German
 Tense = Literal["present", "past", "modal"]
-Gender = Literal["m", "f", "n", "p"]  # p: the plural, which has no gender in German
+Gender = str  # m, f, n, or p: the plural, which has no gender in German
 
 
 class Case(IntEnum):
@@ -49,53 +49,33 @@ class Kind(Flag):
 
 
 class Noun(NamedTuple):
+    kind: Kind
     english: str
     english_plural: str
     german: str
     gender: Gender
     german_plural: str
-    kind: Kind
-    weak: bool = False  # "den Jungen": the plural's form in every case but the nominative
 
 
-NOUNS = (
-    Noun("man", "men", "Mann", "m", "Männer", Kind.PERSON), Noun("woman", "women", "Frau", "f", "Frauen", Kind.PERSON),
-    Noun("child", "children", "Kind", "n", "Kinder", Kind.PERSON),
-    Noun("boy", "boys", "Junge", "m", "Jungen", Kind.PERSON, weak=True),
-    Noun("girl", "girls", "Mädchen", "n", "Mädchen", Kind.PERSON),
-    Noun("queen", "queens", "Königin", "f", "Königinnen", Kind.PERSON),
-    Noun("prince", "princes", "Prinz", "m", "Prinzen", Kind.PERSON, weak=True),
-    Noun("brother", "brothers", "Bruder", "m", "Brüder", Kind.KIN),
-    Noun("sister", "sisters", "Schwester", "f", "Schwestern", Kind.KIN),
-    Noun("uncle", "uncles", "Onkel", "m", "Onkel", Kind.KIN),
-    Noun("daughter", "daughters", "Tochter", "f", "Töchter", Kind.KIN),
-    Noun("dog", "dogs", "Hund", "m", "Hunde", Kind.ANIMAL), Noun("cat", "cats", "Katze", "f", "Katzen", Kind.ANIMAL),
-    Noun("horse", "horses", "Pferd", "n", "Pferde", Kind.ANIMAL),
-    Noun("bear", "bears", "Bär", "m", "Bären", Kind.ANIMAL, weak=True),
-    Noun("apple", "apples", "Apfel", "m", "Äpfel", Kind.FOOD), Noun("pear", "pears", "Birne", "f", "Birnen", Kind.FOOD),
-    Noun("egg", "eggs", "Ei", "n", "Eier", Kind.FOOD), Noun("cake", "cakes", "Kuchen", "m", "Kuchen", Kind.FOOD),
-    Noun("book", "books", "Buch", "n", "Bücher", Kind.TEXT),
-    Noun("letter", "letters", "Brief", "m", "Briefe", Kind.TEXT),
-    Noun("story", "stories", "Geschichte", "f", "Geschichten", Kind.TEXT),
-    Noun("coat", "coats", "Mantel", "m", "Mäntel", Kind.GOODS), Noun("cup", "cups", "Tasse", "f", "Tassen", Kind.GOODS),
-    Noun("shirt", "shirts", "Hemd", "n", "Hemden", Kind.GOODS),
-    Noun("computer", "computers", "Computer", "m", "Computer", Kind.DEVICE),
-    Noun("lamp", "lamps", "Lampe", "f", "Lampen", Kind.DEVICE),
-    Noun("radio", "radios", "Radio", "n", "Radios", Kind.DEVICE),
-    Noun("door", "doors", "Tür", "f", "Türen", Kind.OPENING),
-    Noun("window", "windows", "Fenster", "n", "Fenster", Kind.OPENING),
-    Noun("table", "tables", "Tisch", "m", "Tische", Kind.FURNITURE),
-    Noun("chair", "chairs", "Stuhl", "m", "Stühle", Kind.FURNITURE),
-    Noun("bench", "benches", "Bank", "f", "Bänke", Kind.FURNITURE),
-    Noun("bed", "beds", "Bett", "n", "Betten", Kind.FURNITURE),
-    Noun("kitchen", "kitchens", "Küche", "f", "Küchen", Kind.ROOM),
-    Noun("garden", "gardens", "Garten", "m", "Gärten", Kind.ROOM),
-    Noun("house", "houses", "Haus", "n", "Häuser", Kind.ROOM),
-    Noun("school", "schools", "Schule", "f", "Schulen", Kind.PLACE),
-    Noun("hotel", "hotels", "Hotel", "n", "Hotels", Kind.PLACE),
-    Noun("forest", "forests", "Wald", "m", "Wälder", Kind.PLACE),
-    Noun("city", "cities", "Stadt", "f", "Städte", Kind.PLACE),
-)  # fmt: skip
+_NOUNS = {  # English, its plural, German, its gender and plural
+    Kind.PERSON: "man men Mann m Männer, woman women Frau f Frauen, child children Kind n Kinder, "
+    "boy boys Junge m Jungen, girl girls Mädchen n Mädchen, queen queens Königin f Königinnen, "
+    "prince princes Prinz m Prinzen",
+    Kind.KIN: "brother brothers Bruder m Brüder, sister sisters Schwester f Schwestern, uncle uncles Onkel m Onkel, "
+    "daughter daughters Tochter f Töchter",
+    Kind.ANIMAL: "dog dogs Hund m Hunde, cat cats Katze f Katzen, horse horses Pferd n Pferde, bear bears Bär m Bären",
+    Kind.FOOD: "apple apples Apfel m Äpfel, pear pears Birne f Birnen, egg eggs Ei n Eier, cake cakes Kuchen m Kuchen",
+    Kind.TEXT: "book books Buch n Bücher, letter letters Brief m Briefe, story stories Geschichte f Geschichten",
+    Kind.GOODS: "coat coats Mantel m Mäntel, cup cups Tasse f Tassen, shirt shirts Hemd n Hemden",
+    Kind.DEVICE: "computer computers Computer m Computer, lamp lamps Lampe f Lampen, radio radios Radio n Radios",
+    Kind.OPENING: "door doors Tür f Türen, window windows Fenster n Fenster",
+    Kind.FURNITURE: "table tables Tisch m Tische, chair chairs Stuhl m Stühle, bench benches Bank f Bänke, "
+    "bed beds Bett n Betten",
+    Kind.ROOM: "kitchen kitchens Küche f Küchen, garden gardens Garten m Gärten, house houses Haus n Häuser",
+    Kind.PLACE: "school schools Schule f Schulen, hotel hotels Hotel n Hotels, forest forests Wald m Wälder, "
+    "city cities Stadt f Städte",
+}
+NOUNS = tuple(Noun(kind, *noun.split()) for kind, nouns in _NOUNS.items() for noun in nouns.split(", "))
 COMPOUND_FIRSTS = (("kitchen", "Küchen"), ("garden", "Garten"), ("school", "Schul"), ("hotel", "Hotel"))
 COMPOUND_HEADS = ("door", "window", "table", "chair", "bench", "lamp")
 
@@ -141,20 +121,13 @@ POSSESSIVES = (
 NO_SINGULAR, NO_PLURAL = Determiner("a", "kein", "ein"), Determiner("", "kein", "ein")  # "not a", "not any"
 
 
-class Pronoun(NamedTuple):
-    english: str
-    english_object: str
-    german: tuple[str, ...]  # by case
-    person: Person
-
-
-PRONOUNS = (
-    Pronoun("I", "me", ("ich", "mich", "mir"), Person.ME),
-    Pronoun("you", "you", ("du", "dich", "dir"), Person.YOU),
-    Pronoun("he", "him", ("er", "ihn", "ihm"), Person.ONE),
-    Pronoun("she", "her", ("sie", "sie", "ihr"), Person.ONE),
-    Pronoun("we", "us", ("wir", "uns", "uns"), Person.WE),
-    Pronoun("they", "them", ("sie", "sie", "ihnen"), Person.THEY),
+PRONOUNS = (  # subject and object in English; German by case
+    ("I", "me", ("ich", "mich", "mir"), Person.ME),
+    ("you", "you", ("du", "dich", "dir"), Person.YOU),
+    ("he", "him", ("er", "ihn", "ihm"), Person.ONE),
+    ("she", "her", ("sie", "sie", "ihr"), Person.ONE),
+    ("we", "us", ("wir", "uns", "uns"), Person.WE),
+    ("they", "them", ("sie", "sie", "ihnen"), Person.THEY),
 )
 
 

@@ -65,7 +65,7 @@ def noun_phrase(
         english = join(adjective.english, english)
     article = "an" if determiner.english == "a" and english[0] in "aeiou" else determiner.english
     english = join(article, english)
-    gender: Gender = "p" if plural else noun.gender
+    gender = "p" if plural else noun.gender
     declined = [forms.decline_noun(noun, plural, case) for case in Case]
     german = tuple(
         join(
