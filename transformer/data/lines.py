@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from unicodedata import category
 
+from transformer.data.checks.damage import damaged
 from transformer.errors import DataError, one_line
 
 BLOCK = 1 << 20  # bytes
@@ -40,7 +41,7 @@ def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
         while block := stream.read(BLOCK):
             yield block
     except (OSError, EOFError, zlib.error) as problem:
-        raise _damaged(stream, problem) from None
+        raise damaged(stream, problem) from None
 
 
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -52,7 +53,7 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
         for raw in stream:
             yield without_end(raw)
     except (OSError, EOFError, zlib.error) as problem:
-        raise _damaged(stream, problem) from None
+        raise damaged(stream, problem) from None
 
 
 def without_end(raw: bytes) -> bytes:
@@ -73,9 +74,3 @@ def without_controls(text: str) -> str:
 def is_blank(text: str) -> bool:
     """Whether nothing in the text can be translated: white space, control and format characters, U+FFFD."""
     return all(c.isspace() or c == "\ufffd" or category(c) in ("Cc", "Cf", "Cs") for c in text)
-
-
-def _damaged(stream: BinaryIO, problem: Exception) -> DataError:
-    from transformer.data.checks.damage import damaged
-
-    return damaged(stream, problem)

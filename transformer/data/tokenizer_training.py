@@ -31,14 +31,10 @@ def spread(texts: Iterable[str], max_count: int) -> list[str]:
     kept: list[str] = []
     step = 1
     for number, text in enumerate(texts):
-        if number % step:
-            continue
-        if len(kept) == max_count:
-            kept = kept[::2]
-            step *= 2
-            if number % step:
-                continue
-        kept.append(text)
+        if number % step == 0:
+            kept.append(text)
+        if len(kept) > max_count:
+            kept, step = kept[::2], 2 * step
     return kept
 
 

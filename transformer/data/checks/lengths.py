@@ -10,15 +10,8 @@ def length_warning(name: str, too_long: float, lengths: Counter[int], max_length
 
     `too_long` is the fraction that is left out; `lengths` counts the pairs by the tokens of their longer side.
     """
-    p95, p99 = (_percentile(lengths, percent) for percent in (95, 99))
+    p95, p99 = np.percentile(list(lengths), [95, 99], method="inverted_cdf", weights=list(lengths.values()))
     return (
         f"{name}: {too_long:.1%} of the pairs are longer than data.max_length = {max_length} tokens, and are left out;"
         f" 95% have at most {p95}, 99% at most {p99}: data.max_length = {p99} keeps 99%"
     )
-
-
-def _percentile(counts: Counter[int], percent: int) -> int:
-    """The smallest length that `percent` % of the pairs do not exceed."""
-    lengths = sorted(counts)
-    totals = np.cumsum([counts[length] for length in lengths])
-    return lengths[int(np.searchsorted(100 * totals, percent * totals[-1]))]
