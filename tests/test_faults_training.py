@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
 from transformer.data import tokenizer_training
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.tokenizer import Tokenizers
 from transformer.errors import DivergenceError, Interrupted, Preempted, ResourceError, UsageError
 from transformer.run import hooks, trainer
 from transformer.run.checkpoints import Checkpoints
@@ -376,8 +376,8 @@ def test_a_changed_corpus_on_the_way(tmp_path: Path) -> None:
 @pytest.mark.fault("T09")
 def test_other_tokenizers_on_the_way(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_at(run, 5)
-    identity = Tokenizer.identity.fget
-    monkeypatch.setattr(Tokenizer, "identity", property(lambda self: identity(self) + b"another"))
+    digest = Tokenizers.digest.fget
+    monkeypatch.setattr(Tokenizers, "digest", property(lambda self: digest(self) + "another"))
     with pytest.raises(UsageError, match="the checkpoint of step 4 belongs to other tokenizers; put back"):
         go_on(run)
 

@@ -27,7 +27,8 @@ class Tokenizer:
 
     `pad_id`, `bos_id`, `eos_id` and `unk_id` are the model's own: 0, 1, 2 and 3 if it was trained here. A model
     that lacks one of the first three gets it as an id after its last piece, so that `vocab_size` exceeds the model's.
-    `bos_id` is the first id of the input of a decoder.
+    `bos_id` is the first id of the input of a decoder. `all_pieces` has the piece of each id. `tags` are those that a
+    text may start with, each encoded as one token. `identity` is everything that the ids of a text depend on.
     """
 
     def __init__(self, model_bytes: bytes, name: str = "tokenizer") -> None:
@@ -35,12 +36,12 @@ class Tokenizer:
         processor = SentencePieceProcessor()
         try:
             processor.LoadFromSerializedProto(model_bytes)
-            self._pieces: list[str] = [processor.id_to_piece(index) for index in range(processor.vocab_size())]
+            self.all_pieces: list[str] = [processor.id_to_piece(index) for index in range(processor.vocab_size())]
         except (RuntimeError, UnicodeDecodeError):
             raise UsageError(f"{name}: not a SentencePiece model") from None
-        self.model_bytes = model_bytes
+        self.model_bytes = self.identity = model_bytes
         self._processor = processor
-        text_ids = (i for i in range(len(self._pieces)) if not (processor.is_control(i) or processor.is_unknown(i)))
+        text_ids = (i for i in range(len(self.all_pieces)) if not (processor.is_control(i) or processor.is_unknown(i)))
         self._shown = frozenset(text_ids)
         self.pad_id = self._known_or_new(processor.pad_id(), "<pad>")
         self.bos_id = self._known_or_new(processor.bos_id(), "<s>")
@@ -49,6 +50,7 @@ class Tokenizer:
         # If a model has one symbol for start and end, or for padding and end, a translation must still be able to end.
         never = (self.pad_id, self.bos_id, self.unk_id)
         self.never_ids: tuple[int, ...] = tuple(index for index in never if index != self.eos_id)
+        self.tags: tuple[str, ...] = ()
 
     def _known_or_new(self, index: int, piece: str) -> int:
         """The id of a control symbol. If the model lacks it, adds it under a name that no other piece has.
@@ -58,8 +60,8 @@ class Tokenizer:
         if index >= 0:
             return index
         names = chain([piece], (f"{piece[:-1]}:{number}>" for number in count(2)))
-        self._pieces.append(next(name for name in names if name not in self._pieces))
-        return len(self._pieces) - 1
+        self.all_pieces.append(next(name for name in names if name not in self.all_pieces))
+        return len(self.all_pieces) - 1
 
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
@@ -77,32 +79,27 @@ class Tokenizer:
 
     def save_model(self, path: str | Path) -> None:
         """Saves the SentencePiece model alone, without the file names that its training may have recorded in it."""
-        from transformer.data.checks.model_names import without_names
+        from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-        Path(path).write_bytes(without_names(self.model_bytes))
+        model = ModelProto.FromString(self.model_bytes)
+        size = model.ByteSize()
+        for field in ("input", "model_prefix", "seed_sentencepieces_file"):
+            model.trainer_spec.ClearField(field)
+        unchanged = model.ByteSize() == size
+        Path(path).write_bytes(self.model_bytes if unchanged else model.SerializeToString(deterministic=True))
 
     def save(self, path: str | Path) -> None:
         """Saves everything that `load` reads."""
         self.save_model(path)
 
     @property
-    def identity(self) -> bytes:
-        """Everything that the ids of a text depend on."""
-        return self.model_bytes
-
-    @property
     def vocab_size(self) -> int:
-        return len(self._pieces)
+        return len(self.all_pieces)
 
     @property
     def spells_everything(self) -> bool:
         """Whether characters without a piece are encoded as bytes, so that the unknown symbol never occurs."""
         return any(map(self._processor.is_byte, range(self._processor.vocab_size())))
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags that a text may start with, each encoded as one token."""
-        return ()
 
     @property
     def max_tags(self) -> int:
@@ -140,12 +137,7 @@ class Tokenizer:
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Returns the piece of each id, control symbols included."""
-        return [self._pieces[index] for index in ids]
-
-    @property
-    def all_pieces(self) -> list[str]:
-        """The piece of each id, in the order of the ids."""
-        return list(self._pieces)
+        return [self.all_pieces[index] for index in ids]
 
 
 @dataclass(frozen=True)

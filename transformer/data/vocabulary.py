@@ -57,14 +57,16 @@ class ImportedTokenizer(Tokenizer):
     def __init__(self, model_bytes: bytes, vocabulary: Vocabulary, name: str = "tokenizer") -> None:
         super().__init__(model_bytes, name)
         self.vocabulary = vocabulary
-        self._pieces = list(vocabulary.pieces)
+        self.all_pieces = list(vocabulary.pieces)
         self.pad_id, self.bos_id, self.eos_id = vocabulary.pad, vocabulary.start, vocabulary.end
         self.unk_id, self.never_ids = vocabulary.unknown, vocabulary.never
         controls = {self.pad_id, self.bos_id, self.eos_id, self.unk_id}
-        ids = {piece: index for index, piece in enumerate(self._pieces) if index not in controls}
+        ids = {piece: index for index, piece in enumerate(self.all_pieces) if index not in controls}
         self._tags = {piece: index for piece, index in ids.items() if _TAG.fullmatch(piece)}
         self._ids = {piece: index for piece, index in ids.items() if piece not in self._tags}
         self._shown = frozenset(self._ids.values())
+        self.tags = tuple(self._tags)
+        self.identity = model_bytes + vocabulary.model_dump_json().encode()
 
     def save(self, path: str | Path) -> None:
         """Saves the SentencePiece model, and the vocabulary beside it."""
@@ -73,16 +75,8 @@ class ImportedTokenizer(Tokenizer):
         Path(path).with_suffix(VOCABULARY_SUFFIX).write_text(content, encoding="utf8")
 
     @property
-    def identity(self) -> bytes:
-        return self.model_bytes + self.vocabulary.model_dump_json().encode()
-
-    @property
     def spells_everything(self) -> bool:
         return False
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        return tuple(self._tags)
 
     def split_tag(self, text: str) -> Tagged:
         found = _TAG.match(text) if self._tags else None

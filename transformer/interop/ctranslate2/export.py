@@ -87,7 +87,7 @@ class _Converter(Converter):
             (self._tokenizers.source, spec.register_source_vocabulary),
             (target, spec.register_target_vocabulary),
         ):
-            register(side.all_pieces)
+            register(list(side.all_pieces))
         start, end, unknown = target.pieces([target.bos_id, target.eos_id, target.unk_id])
         spec.config.bos_token = spec.config.decoder_start_token = start
         spec.config.eos_token, spec.config.unk_token = end, unknown
