@@ -50,23 +50,16 @@ def check_pieces(program: str, tokenizers: Tokenizers) -> None:
             raise UsageError(f"the {side} vocabulary has the piece {piece!r} twice; {program} needs a name for each id")
 
 
-class Parameters(Mapping[str, np.ndarray]):
+class Parameters(dict[str, np.ndarray]):
     """The parameters of a model by name. Records which ones were read, for `check_all_read`."""
 
     def __init__(self, model: Transformer) -> None:
-        self._values = {name: np.asarray(value) for name, value in named(model).items()}
-        self._unread = set(self._values)
+        super().__init__({name: np.asarray(value) for name, value in named(model).items()})
+        self._unread = set(self)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        value = self._values[name]
         self._unread.discard(name)
-        return value
-
-    def __iter__(self) -> Any:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+        return super().__getitem__(name)
 
     def check_all_read(self, program: str) -> None:
         """Raises UsageError if a parameter was never read."""

@@ -12,7 +12,6 @@ from typing import Any
 import ctranslate2
 import jax.numpy as jnp
 import numpy as np
-from ctranslate2.converters import Converter
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
 
@@ -63,37 +62,25 @@ def exporter(
 ) -> Callable[[Path], None]:
     """Returns a function that writes the model into a directory. Raises UsageError for an unsupported model."""
     check(tokenizers, config)
-    specification = _specification(Parameters(model), config)
+    spec = _specification(Parameters(model), config)
+    target = tokenizers.target
+    spec.register_source_vocabulary(tokenizers.source.all_pieces)
+    spec.register_target_vocabulary(target.all_pieces)
+    start, end, unknown = target.pieces([target.bos_id, target.eos_id, target.unk_id])
+    spec.config.bos_token = spec.config.decoder_start_token = start
+    spec.config.eos_token, spec.config.unk_token = end, unknown
+    spec.config.add_source_eos = True
+    spec.config.layer_norm_epsilon = config.model.norm_epsilon
 
     def write(directory: Path) -> None:
-        converter = _Converter(specification, tokenizers, config)
-        converter.convert(str(directory), quantization=quantization, force=True)
+        directory.mkdir(exist_ok=True)
+        spec.validate()
+        spec.optimize(quantization=quantization)
+        spec.save(str(directory))
         tokenizers.save(directory)
         (directory / "README.md").write_text(readme(tokenizers, config), encoding="utf8")
 
     return write
-
-
-class _Converter(Converter):
-    """A model of this package that CTranslate2 can validate, quantize and write."""
-
-    def __init__(self, specification: TransformerSpec, tokenizers: Tokenizers, config: ModelConfig):
-        self._specification, self._tokenizers, self._config = specification, tokenizers, config
-
-    def _load(self) -> TransformerSpec:
-        spec = self._specification
-        target = self._tokenizers.target
-        for side, register in (
-            (self._tokenizers.source, spec.register_source_vocabulary),
-            (target, spec.register_target_vocabulary),
-        ):
-            register(list(side.all_pieces))
-        start, end, unknown = target.pieces([target.bos_id, target.eos_id, target.unk_id])
-        spec.config.bos_token = spec.config.decoder_start_token = start
-        spec.config.eos_token, spec.config.unk_token = end, unknown
-        spec.config.add_source_eos = True
-        spec.config.layer_norm_epsilon = self._config.model.norm_epsilon
-        return spec
 
 
 def _specification(parameters: Parameters, config: ModelConfig) -> TransformerSpec:

@@ -22,15 +22,7 @@ from transformer.config import Decode
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.data.vocabulary import ImportedTokenizer, Vocabulary
 from transformer.errors import UsageError, one_line
-from transformer.interop.marian.names import (
-    ACTIVATIONS,
-    EARLY_STOPPING,
-    EPSILON,
-    POSITIONS,
-    MarianFields,
-    from_marian,
-    has_bias,
-)
+from transformer.interop.marian import names as marian
 from transformer.interop.torch_file.tensors import read_state_dict
 from transformer.model.layers import sinusoids
 from transformer.model.parameters import named, with_values
@@ -42,12 +34,13 @@ REQUIRED = {  # the only supported values of some settings
     "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
     "static_position_embeddings": True,
 }  # fmt: skip
-DISABLED_VALUES: dict[str, tuple[Any, ...]] = {  # of unsupported rules of generation
+SUPPORTED_VALUES: dict[str, tuple[Any, ...]] = {  # of rules of generation: mostly those that disable them
     "do_sample": (False,), "num_beam_groups": (1,), "diversity_penalty": (0,), "penalty_alpha": (0,),
     "repetition_penalty": (1,), "encoder_repetition_penalty": (1,), "guidance_scale": (1,),
     "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,), "forced_bos_token_id": (),
     "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "exponential_decay_length_penalty": (),
     "force_words_ids": ([],), "sequence_bias": ({}, []), "constraints": ([],),
+    "early_stopping": tuple(marian.EARLY_STOPPING.values()),
 }  # fmt: skip
 Settings = dict[str, Any]
 
@@ -65,8 +58,8 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
     try:
         settings = _read_json(directory / "config.json")
         generation = settings | _read_json(directory / "generation_config.json", required=False)
-        MarianFields.model_validate(settings)
-        MarianFields.model_validate(generation)
+        marian.MarianFields.model_validate(settings)
+        marian.MarianFields.model_validate(generation)
         exported = _read_json(directory / "card.json", required=False)
         _check_generation(generation)
         tensors = _read_tensors(directory)
@@ -79,7 +72,7 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
                 "source_vocabulary": tokenizers.source.vocab_size,
                 "target_vocabulary": tokenizers.target.vocab_size,
                 "max_length": exported.get("max_length") or settings["max_position_embeddings"],
-                "model": _model(settings, exported.get("model"), has_bias(tensors)),
+                "model": _model(settings, exported.get("model"), marian.BIAS in tensors),
                 "decode": exported.get("decode") or _decode(generation),
                 "about": exported.get("about") or {},
                 "weights": _precision(tensors),
@@ -144,10 +137,11 @@ def _model(settings: Settings, exported: Settings | None, output_bias: bool) -> 
             raise UsageError(f"config.json: {one} and {other} differ: {settings[one]} and {settings[other]}")
     exported = exported if isinstance(exported, dict) else {}
     activation = settings["activation_function"]
-    if activation not in ACTIVATIONS:
+    if activation not in marian.ACTIVATIONS:
         raise UsageError(
-            f"config.json: activation_function is {activation!r}; only {', '.join(ACTIVATIONS)} can be imported"
+            f"config.json: activation_function is {activation!r}; only {', '.join(marian.ACTIVATIONS)} can be imported"
         )
+    tied, shared = (settings.get(key, True) for key in ("tie_word_embeddings", "share_encoder_decoder_embeddings"))
     return {
         "dropout": settings.get("dropout", 0.1),
         "attention_dropout": settings.get("attention_dropout", 0.0),
@@ -157,25 +151,19 @@ def _model(settings: Settings, exported: Settings | None, output_bias: bool) -> 
         "num_heads": settings["encoder_attention_heads"],
         "encoder_layers": settings["encoder_layers"],
         "decoder_layers": settings["decoder_layers"],
-        "activation": ACTIVATIONS[activation],
+        "activation": marian.ACTIVATIONS[activation],
         "norm": "post",
-        "norm_epsilon": EPSILON,
+        "norm_epsilon": marian.EPSILON,
         "scale_embeddings": settings.get("scale_embedding", False),
         "output_bias": output_bias,
         "positions": "sinusoidal",
-        "tie_embeddings": _tied(settings),
+        "tie_embeddings": ("all" if shared else "decoder") if tied else "none",
     }
-
-
-def _tied(settings: Settings) -> str:
-    if not settings.get("tie_word_embeddings", True):
-        return "none"
-    return "all" if settings.get("share_encoder_decoder_embeddings", True) else "decoder"
 
 
 def _decode(generation: Settings) -> Settings:
     """The settings of decoding of the folder; the others get their defaults."""
-    rules = {value: key for key, value in EARLY_STOPPING.items()}
+    rules = {value: key for key, value in marian.EARLY_STOPPING.items()}
     return {
         "beam_size": generation.get("num_beams") or Decode().beam_size,
         "length_penalty": 1.0 if generation.get("length_penalty") is None else generation["length_penalty"],
@@ -186,13 +174,9 @@ def _decode(generation: Settings) -> Settings:
 
 def _check_generation(generation: Settings) -> None:
     """Raises UsageError for a rule of generation that is not supported, unless its value disables it."""
-    for key, disabling in DISABLED_VALUES.items():
-        if generation.get(key) not in (None, *disabling):
+    for key, values in SUPPORTED_VALUES.items():
+        if generation.get(key) not in (None, *values):
             raise UsageError(f"generation_config.json: {key} is {generation[key]!r}, which cannot be imported")
-    if generation.get("early_stopping") not in (None, *EARLY_STOPPING.values()):
-        raise UsageError(
-            f"generation_config.json: early_stopping is {generation['early_stopping']!r}, which cannot be imported"
-        )
     if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):
         raise UsageError(
             "generation_config.json: bad_words_ids has sequences of several tokens; only single tokens can be imported"
@@ -201,7 +185,7 @@ def _check_generation(generation: Settings) -> None:
 
 def _precision(tensors: dict[str, np.ndarray]) -> str:
     """The precision of all tensors, or float32 if they differ."""
-    found = {str(values.dtype) for name, values in tensors.items() if name not in POSITIONS}
+    found = {str(values.dtype) for name, values in tensors.items() if name not in marian.POSITIONS}
     if found - {"float32", "float16", "bfloat16"}:
         raise UsageError(
             f"the tensors are of {', '.join(sorted(found))}; float32, float16 and bfloat16 can be imported"
@@ -217,11 +201,12 @@ def _tokenizers(directory: Path, settings: Settings, generation: Settings, unkno
         raise UsageError(f"config.json: decoder_vocab_size is {sizes[1]}, and there is no target_vocab.json")
     pieces.append(pieces[0] if shared else _pieces(directory / "target_vocab.json", sizes[1]))
     source, target = (Tokenizer.load(directory / name) for name in ("source.spm", "target.spm"))
-    banned = [words[0] for words in generation.get("bad_words_ids") or []]
-    ids = Symbols(settings["decoder_start_token_id"], tuple(banned))
+    start, banned = settings["decoder_start_token_id"], {words[0] for words in generation.get("bad_words_ids") or []}
+    # If the vocabularies are separate, only the target uses these ids, unless both have the same piece.
+    both = {index for index, (one, other) in enumerate(zip(*pieces, strict=False)) if one == other}
     sides = [
-        _side(source, pieces[0], settings, unknown, ids.among(pieces[0], pieces[1])),
-        _side(target, pieces[1], settings, unknown, ids),
+        _side(source, pieces[0], settings, unknown, start if start in both else None, banned & both),
+        _side(target, pieces[1], settings, unknown, start, banned),
     ]
     if sides[0].identity == sides[1].identity:
         return Tokenizers(sides[0], sides[0])
@@ -241,23 +226,15 @@ def _pieces(path: Path, size: int) -> list[str]:
     return pieces
 
 
-class Symbols(NamedTuple):
-    """Ids of special tokens that only the target uses if the vocabularies are separate."""
+def _side(
+    model: Tokenizer, pieces: list[str], settings: Settings, unknown: str, used_start: int | None, banned: set[int]
+) -> Tokenizer:
+    """A tokenizer with the ids of the model; with SentencePiece's own ids if they are the same.
 
-    start: int | None  # None: not in this vocabulary
-    banned: tuple[int, ...]
-
-    def among(self, source: list[str], target: list[str]) -> "Symbols":
-        """Returns only the ids that have the same piece in both vocabularies."""
-        both = [index for index, (one, other) in enumerate(zip(source, target, strict=False)) if one == other]
-        start = self.start if self.start in both else None
-        return Symbols(start, tuple(index for index in self.banned if index in both))
-
-
-def _side(model: Tokenizer, pieces: list[str], settings: Settings, unknown: str, symbols: Symbols) -> Tokenizer:
-    """A tokenizer with the ids of the model; with SentencePiece's own ids if they are the same."""
+    `used_start` is None if the vocabulary lacks the start symbol.
+    """
     end, pad = settings["eos_token_id"], settings["pad_token_id"]
-    start = pad if symbols.start is None else symbols.start
+    start = pad if used_start is None else used_start
     names = [name for name in (unknown, "<unk>", model.pieces([model.unk_id])[0]) if name in pieces]
     if not names:
         raise UsageError(f"vocab.json: has no {unknown}")
@@ -267,12 +244,12 @@ def _side(model: Tokenizer, pieces: list[str], settings: Settings, unknown: str,
         start=start,
         end=end,
         unknown=pieces.index(names[0]),
-        never=tuple(sorted({pad, *({start} - {end}), *symbols.banned})),
+        never=tuple(sorted({pad, *({start} - {end}), *banned})),
     )
     own = (model.all_pieces, model.pad_id, model.eos_id, model.unk_id)
     same = own == (pieces, vocabulary.pad, vocabulary.end, vocabulary.unknown)
     of_target = (vocabulary.start, set(vocabulary.never)) == (model.bos_id, set(model.never_ids))
-    if same and (of_target or symbols.start is None):
+    if same and (of_target or used_start is None):
         return model
     return ImportedTokenizer(model.model_bytes, vocabulary)
 
@@ -280,7 +257,7 @@ def _side(model: Tokenizer, pieces: list[str], settings: Settings, unknown: str,
 def _parameters(tensors: dict[str, np.ndarray], config: ModelConfig) -> Transformer:
     """Raises UsageError if a tensor does not fit the config, or has NaN or infinite values."""
     width = config.model.d_model
-    for name in POSITIONS:
+    for name in marian.POSITIONS:
         if name in tensors:
             table = tensors[name].astype(np.float32)
             expected = sinusoids(jnp.arange(len(table)), width) if table.ndim == 2 else np.empty(0)
@@ -289,7 +266,7 @@ def _parameters(tensors: dict[str, np.ndarray], config: ModelConfig) -> Transfor
                     f"the tensor {name} is not the table of sinusoidal positions (sines first, then cosines)"
                 )
     model = config.abstract_model()
-    parameters = from_marian(tensors, config.model)
+    parameters = marian.from_marian(tensors, config.model)
     for name, expected in named(model).items():
         if parameters[name].shape != expected.shape:
             shape = parameters[name].shape

@@ -22,21 +22,17 @@ POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positi
 EARLY_STOPPING: dict[str, bool | str] = {"full": True, "unlikely": False, "certain": "never"}
 
 _MAPS = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
-_ENCODER = {
+_ENCODER = {  # parts of a layer
     **{f"self_attn.{theirs}": f"self_attention.{ours}" for theirs, ours in _MAPS.items()},
     "self_attn_layer_norm": "attention_residual.norm",
     "fc1": "feed_forward.up",
     "fc2": "feed_forward.down",
     "final_layer_norm": "feed_forward_residual.norm",
 }
-_DECODER = {
-    **{f"self_attn.{theirs}": f"self_attention.{ours}" for theirs, ours in _MAPS.items()},
+_DECODER = _ENCODER | {
     "self_attn_layer_norm": "self_attention_residual.norm",
     **{f"encoder_attn.{theirs}": f"cross_attention.{ours}" for theirs, ours in _MAPS.items()},
     "encoder_attn_layer_norm": "cross_attention_residual.norm",
-    "fc1": "feed_forward.up",
-    "fc2": "feed_forward.down",
-    "final_layer_norm": "feed_forward_residual.norm",
 }
 _TABLES = {  # tie_embeddings -> table -> its possible names in Marian; the first one is written
     "all": {
@@ -55,7 +51,7 @@ _TABLES = {  # tie_embeddings -> table -> its possible names in Marian; the firs
         "output_embedding.table": ("lm_head.weight",),
     },
 }  # fmt: skip
-_BIAS = "final_logits_bias"
+BIAS = "final_logits_bias"
 
 
 class MarianFields(BaseModel):
@@ -105,7 +101,7 @@ def to_marian(parameters: Mapping[str, np.ndarray], settings: Model) -> dict[str
     for ours, theirs in _TABLES[settings.tie_embeddings].items():
         tensors[theirs[0]] = parameters[ours]
     if settings.output_bias:
-        tensors[_BIAS] = parameters["output_bias"][None, :]
+        tensors[BIAS] = parameters["output_bias"][None, :]
     return tensors
 
 
@@ -114,7 +110,7 @@ def from_marian(tensors: dict[str, np.ndarray], settings: Model) -> dict[str, np
 
     Raises UsageError with the name of a tensor that is missing, unknown or of another shape than in other layers.
     """
-    known = {place.theirs for place in _places(settings)} | {*POSITIONS, _BIAS}
+    known = {place.theirs for place in _places(settings)} | {*POSITIONS, BIAS}
     known |= {name for names in _TABLES["all"].values() for name in names}
     for name in sorted(tensors.keys() - known):
         raise UsageError(f"the tensor {name} does not belong to a MarianMTModel")
@@ -131,12 +127,8 @@ def from_marian(tensors: dict[str, np.ndarray], settings: Model) -> dict[str, np
     for ours, names in _TABLES[settings.tie_embeddings].items():
         parameters[ours] = _first(tensors, *names)
     if settings.output_bias:
-        parameters["output_bias"] = _first(tensors, _BIAS).reshape(-1)
+        parameters["output_bias"] = _first(tensors, BIAS).reshape(-1)
     return parameters
-
-
-def has_bias(tensors: dict[str, np.ndarray]) -> bool:
-    return _BIAS in tensors
 
 
 def _first(tensors: dict[str, np.ndarray], *names: str) -> np.ndarray:
