@@ -133,6 +133,6 @@ def test_no_text_is_held() -> None:
 
 
 def test_a_shift_tells_what_a_person_needs() -> None:
-    assert str(Shift(4001, 9000, 1, 0.114, 0.636)) == (
+    assert str(Shift(4001, 9000, 1, 0.114, 0.636, 50.0)) == (
         "lines 4,001-9,000 look shifted by +1 (agreement 0.11, 0.64 when shifted)"
     )

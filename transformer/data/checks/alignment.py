@@ -50,6 +50,8 @@ class Shift(NamedTuple):
     by: int
     agreement: float
     shifted: float
+    evidence: float
+    """log of the capital that was won"""
 
     def __str__(self) -> str:
         return (
@@ -68,8 +70,9 @@ def find_shifts(pairs: Iterable[tuple[str, str]]) -> list[Shift]:
             shifted = _log_likelihoods(window, gambler.by, known)
             gambler.bet(standing, np.where(np.isnan(shifted), standing, shifted), lines)
         lines += len(standing)
-    wins = [win for gambler in gamblers for win in gambler.wins() if win.evidence >= _needed(lines)]
-    return sorted(win.shift for win in _strongest(wins))
+    for gambler in gamblers:
+        gambler.stop(lines)
+    return sorted(_strongest(win for gambler in gamblers for win in gambler.wins if win.evidence >= _needed(lines)))
 
 
 # Properties of a line
@@ -141,55 +144,43 @@ def _log_likelihoods(window: np.ndarray, by: int, known: _Known) -> np.ndarray:
 # The bet
 
 
-class _Win(NamedTuple):
-    evidence: float  # log of the capital
-    shift: Shift
-
-
 class _Gambler:
     """Bets on one shift, block by block. After losses it starts again, and keeps its best result if that is high."""
 
     def __init__(self, by: int) -> None:
         self.by = by
-        self._won: list[_Win] = []
+        self.wins: list[Shift] = []
         self._start(0)
 
     def _start(self, line: int) -> None:
         self._before = line
         self._capital = self._standing = self._shifted = 0.0
-        self._best: _Win | None = None
+        self._best: Shift | None = None
 
     def bet(self, standing: np.ndarray, shifted: np.ndarray, line: int) -> None:
         """Bets on the lines after number `line`, from their log likelihood ratios."""
         gains = np.log1p(STAKE * np.tanh((shifted - standing) / 2))
         starts = np.arange(0, len(gains), BLOCK)
-        sums = [np.add.reduceat(values, starts).tolist() for values in (gains, _logistic(standing), _logistic(shifted))]
+        chances = (1 / (1 + np.exp(-ratios)) for ratios in (standing, shifted))
+        sums = [np.add.reduceat(values, starts).tolist() for values in (gains, *chances)]
         for start, gain, stands, shifts in zip(starts.tolist(), *sums, strict=True):
-            self._bet(gain, stands, shifts, line + min(start + BLOCK, len(gains)))
+            self._capital += gain
+            self._standing += stands
+            self._shifted += shifts
+            last = line + min(start + BLOCK, len(gains))
+            most = self._best.evidence if self._best else 0.0
+            if self._capital > most:
+                lines = last - self._before
+                means = self._standing / lines, self._shifted / lines
+                self._best = Shift(self._before + 1, last, self.by, *means, self._capital)
+            elif self._capital <= max(most - _needed(last), 0):
+                self.stop(last)
 
-    def _bet(self, gain: float, standing: float, shifted: float, last: int) -> None:
-        self._capital += gain
-        self._standing += standing
-        self._shifted += shifted
-        most = self._best.evidence if self._best else 0.0
-        if self._capital > most:
-            lines = last - self._before
-            place = Shift(self._before + 1, last, self.by, self._standing / lines, self._shifted / lines)
-            self._best = _Win(self._capital, place)
-        elif self._capital <= max(most - _needed(last), 0):
-            self._stop(last)
-
-    def _stop(self, line: int) -> None:
+    def stop(self, line: int) -> None:
+        """Keeps the best result if it is high enough, and starts again after number `line`."""
         if self._best and self._best.evidence >= _needed(line):
-            self._won.append(self._best)
+            self.wins.append(self._best)
         self._start(line)
-
-    def wins(self) -> list[_Win]:
-        return [*self._won, *([self._best] if self._best else [])]
-
-
-def _logistic(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-values))
 
 
 def _needed(lines: int) -> float:
@@ -197,11 +188,11 @@ def _needed(lines: int) -> float:
     return log(max(lines / BLOCK, 1) * len(SHIFTS) / FALSE_ALARMS)
 
 
-def _strongest(wins: list[_Win]) -> list[_Win]:
+def _strongest(wins: Iterable[Shift]) -> list[Shift]:
     """The wins whose middle is not inside a stronger one: lines shifted by 1 also match better when shifted by 2."""
-    kept: list[_Win] = []
-    for win in sorted(wins, reverse=True):
-        middle = (win.shift.first + win.shift.last) / 2
-        if not any(other.shift.first <= middle <= other.shift.last for other in kept):
+    kept: list[Shift] = []
+    for win in sorted(wins, key=lambda win: win.evidence, reverse=True):
+        middle = (win.first + win.last) / 2
+        if not any(other.first <= middle <= other.last for other in kept):
             kept.append(win)
     return kept

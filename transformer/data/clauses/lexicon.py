@@ -81,27 +81,25 @@ COMPOUND_HEADS = ("door", "window", "table", "chair", "bench", "lamp")
 
 
 class Adjective(NamedTuple):
+    kinds: Kind
     english: str
     german: str
-    kinds: Kind
 
 
-ADJECTIVES = (
-    Adjective("old", "alt", Kind.BEINGS | Kind.THINGS | Kind.PLACES),
-    Adjective("young", "jung", Kind.BEINGS),
-    Adjective("tired", "müde", Kind.BEINGS),
-    Adjective("hungry", "hungrig", Kind.BEINGS),
-    Adjective("friendly", "freundlich", Kind.BEINGS),
-    Adjective("small", "klein", Kind.BEINGS | Kind.FOOD | Kind.THINGS | Kind.PLACES),
-    Adjective("big", "groß", Kind.ANIMAL | Kind.FOOD | Kind.THINGS | Kind.PLACES),
-    Adjective("new", "neu", Kind.THINGS | Kind.PLACES),
-    Adjective("beautiful", "schön", Kind.ANIMAL | Kind.THINGS | Kind.PLACES),
-    Adjective("expensive", "teuer", Kind.FOOD | Kind.THINGS),
-    Adjective("cheap", "billig", Kind.FOOD | Kind.THINGS),
-    Adjective("fresh", "frisch", Kind.FOOD),
-    Adjective("red", "rot", Kind.GOODS | Kind.DEVICE | Kind.OPENING | Kind.FURNITURE),
-    Adjective("green", "grün", Kind.GOODS | Kind.DEVICE | Kind.OPENING | Kind.FURNITURE),
-    Adjective("dark", "dunkel", Kind.PLACES),
+_ADJECTIVES = {
+    Kind.BEINGS | Kind.THINGS | Kind.PLACES: "old alt",
+    Kind.BEINGS: "young jung, tired müde, hungry hungrig, friendly freundlich",
+    Kind.BEINGS | Kind.FOOD | Kind.THINGS | Kind.PLACES: "small klein",
+    Kind.ANIMAL | Kind.FOOD | Kind.THINGS | Kind.PLACES: "big groß",
+    Kind.THINGS | Kind.PLACES: "new neu",
+    Kind.ANIMAL | Kind.THINGS | Kind.PLACES: "beautiful schön",
+    Kind.FOOD | Kind.THINGS: "expensive teuer, cheap billig",
+    Kind.FOOD: "fresh frisch",
+    Kind.GOODS | Kind.DEVICE | Kind.OPENING | Kind.FURNITURE: "red rot, green grün",
+    Kind.PLACES: "dark dunkel",
+}
+ADJECTIVES = tuple(
+    Adjective(kinds, *word.split()) for kinds, words in _ADJECTIVES.items() for word in words.split(", ")
 )
 
 

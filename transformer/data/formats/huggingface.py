@@ -1,4 +1,4 @@
-"""hf:NAME[:CONFIG]:SPLIT: a dataset of the Hugging Face Hub, or of a local folder. See arrow.py for the columns."""
+"""hf:NAME[:CONFIG]:SPLIT: a dataset of the Hugging Face Hub, or of a local folder. See parquet.py for the columns."""
 
 import lzma
 import re
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 from transformer.data.corpus import Corpus, Pair
-from transformer.data.formats.arrow import ROWS, find_columns, read_pairs
+from transformer.data.formats.parquet import ROWS, find_columns, read_pairs
 from transformer.errors import DISK_FULL, DataError, UsageError, cannot_write, one_line
 
 _PROBLEMS = (  # what the readers of the many formats raise

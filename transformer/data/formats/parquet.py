@@ -1,15 +1,20 @@
-"""FILE.parquet: see arrow.py for the columns."""
+"""FILE.parquet, and the tables of Arrow that Hugging Face datasets have too.
+
+The texts of a language are a column named by its code, or a field named by its code in the column "translation".
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from transformer.data.corpus import Corpus, Pair
-from transformer.data.formats.arrow import ROWS, find_columns, read_pairs
+from transformer.data.formats.text import decode
 from transformer.data.lines import open_bytes
 from transformer.errors import DataError, one_line
+
+ROWS = 4096  # read at a time
 
 
 def open_parquet(spec: str, source: str, target: str, split: str) -> Corpus:
@@ -29,3 +34,27 @@ def open_parquet(spec: str, source: str, target: str, split: str) -> Corpus:
             raise DataError(f"{spec}: cannot be read to its end: {one_line(str(problem))}") from None
 
     return Corpus(spec, read, (Path(spec),), (source, target))
+
+
+def find_columns(schema: pyarrow.Schema, source: str, target: str, where: str) -> list[str]:
+    """Returns the paths of the texts of both languages: `en` or `translation.en`. Raises DataError."""
+    nested = "translation" in schema.names and pyarrow.types.is_struct(schema.field("translation").type)
+    fields = schema.field("translation").type if nested else schema
+    types = {column.name: column.type for column in fields}
+    for language in (source, target):
+        if language not in types:
+            raise DataError(f"{where}: no column {language!r}; it has {', '.join(map(repr, types)) or 'none'}")
+        if not (pyarrow.types.is_string(types[language]) or pyarrow.types.is_large_string(types[language])):
+            raise DataError(f"{where}: the column {language!r} contains {types[language]}, not text")
+    return [f"translation.{language}" if nested else language for language in (source, target)]
+
+
+def read_pairs(table: pyarrow.Table, columns: list[str]) -> Iterator[Pair]:
+    """Yields the rows of a table. A missing text (null) is an empty one."""
+    sides = []
+    for column in columns:
+        name, *inner = column.split(".")
+        texts = compute.struct_field(table.column(name), inner) if inner else table.column(name)
+        sides.append(texts.cast(pyarrow.large_binary()).to_pylist())
+    for source, target in zip(*sides, strict=True):
+        yield Pair(decode(source or b""), decode(target or b""))
