@@ -23,11 +23,9 @@ class Peer(Protocol):
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
         """Translates sources, which include EOS, into at most `max_tokens` pieces each, without EOS."""
-        ...
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[str]]) -> list[list[float]]:
         """Returns the log-probability of each token of the targets, and of EOS."""
-        ...
 
 
 class Agreement(NamedTuple):

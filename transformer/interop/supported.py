@@ -18,6 +18,18 @@ from transformer.translation.model_config import ModelConfig
 
 Values = Collection[Any] | None  # the supported values of a setting; None: any
 ANY: Values = None
+COMMON: dict[str, Values] = {  # of the settings for which every exporter supports the same values
+    "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
+    "model.encoder_layers": ANY, "model.decoder_layers": ANY,
+    "model.dropout": ANY, "model.attention_dropout": ANY,  # used only in training
+    "model.scale_embeddings": (True, False), "model.output_bias": (True, False),
+    "model.tie_embeddings": ("all", "decoder", "none"),
+    "model.max_positions": ANY,  # used only with learned positions
+    "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
+    "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
+    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences: that of the longest
+    "decode.batch_tokens": ANY,
+}  # fmt: skip
 
 
 def check_settings(program: str, config: ModelConfig, supported: Mapping[str, Values]) -> None:
@@ -33,13 +45,10 @@ def check_settings(program: str, config: ModelConfig, supported: Mapping[str, Va
             values = supported[key]
             if values is not None and value not in values:
                 known = " or ".join(map(repr, values))
-                raise UsageError(f"{key} = {value!r}: {program} supports only {known}; {_remedy(key, values)}")
-
-
-def _remedy(key: str, values: Collection[Any]) -> str:
-    if key.startswith("decode."):
-        return f"add --{key.replace('_', '-')} {next(iter(values))} to export the model with that"
-    return "train a model with that setting, or export to another program"
+                remedy = "train a model with that setting, or export to another program"
+                if section == "decode":
+                    remedy = f"add --{key.replace('_', '-')} {next(iter(values))} to export the model with that"
+                raise UsageError(f"{key} = {value!r}: {program} supports only {known}; {remedy}")
 
 
 def check_pieces(program: str, tokenizers: Tokenizers) -> None:

@@ -18,7 +18,7 @@ from ctranslate2.specs.common_spec import Activation
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
 from transformer.interop.ctranslate2.readme import options, readme
-from transformer.interop.supported import ANY, Parameters, Values, check_pieces, check_settings
+from transformer.interop.supported import ANY, COMMON, Parameters, Values, check_pieces, check_settings
 from transformer.model.layers import sinusoids
 from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig
@@ -26,20 +26,13 @@ from transformer.translation.model_config import ModelConfig
 PROGRAM = "CTranslate2"
 MIN_POSITIONS = 1024  # in the table of a sinusoidal model, which CTranslate2 does not compute
 ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
-SUPPORTED: dict[str, Values] = {
-    "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
-    "model.encoder_layers": ANY, "model.decoder_layers": ANY,
-    "model.dropout": ANY, "model.attention_dropout": ANY,  # used only in training
-    "model.activation": tuple(ACTIVATIONS), "model.norm": ("pre", "post"), "model.norm_epsilon": ANY,
-    "model.scale_embeddings": (True, False), "model.output_bias": (True, False),
-    "model.positions": ("sinusoidal", "learned"), "model.max_positions": ANY,
-    "model.tie_embeddings": ("all", "decoder", "none"),
-    "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
-    "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
+SUPPORTED: dict[str, Values] = COMMON | {
+    "model.activation": tuple(ACTIVATIONS),
+    "model.norm": ("pre", "post"),
+    "model.norm_epsilon": ANY,
+    "model.positions": ("sinusoidal", "learned"),
     "decode.stop": ("full",),
-    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences: that of the longest
-    "decode.batch_tokens": ANY,
-}  # fmt: skip
+}
 
 Take = Callable[[str], np.ndarray]  # a parameter of one layer by its name in it
 
@@ -95,13 +88,12 @@ def _specification(parameters: Parameters, config: ModelConfig) -> TransformerSp
     target_side = "source" if settings.tie_embeddings == "all" else "target"
     output_side = "output" if settings.tie_embeddings == "none" else target_side
     positions = max(MIN_POSITIONS, config.max_target_length(config.max_length))
-    for side, embeddings, name in (
-        (spec.encoder, spec.encoder.embeddings[0], "source"),
-        (spec.decoder, spec.decoder.embeddings, target_side),
+    for side, embeddings, name, table_side in (
+        (spec.encoder, spec.encoder.embeddings[0], "source", "source"),
+        (spec.decoder, spec.decoder.embeddings, "target", target_side),
     ):
-        embeddings.weight = _copy(parameters[f"{name}_embedding.table"])
+        embeddings.weight = _copy(parameters[f"{table_side}_embedding.table"])
         side.scale_embeddings = math.sqrt(settings.d_model) if settings.scale_embeddings else 1.0
-    for side, name in ((spec.encoder, "source"), (spec.decoder, "target")):
         learned = settings.positions == "learned"
         table = parameters[f"{name}_positions"] if learned else sinusoids(jnp.arange(positions), settings.d_model)
         side.position_encodings.encodings = _copy(table)

@@ -11,26 +11,19 @@ from safetensors.numpy import save_file
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.errors import UsageError
 from transformer.interop.marian.names import EARLY_STOPPING, EPSILON, to_marian
-from transformer.interop.supported import ANY, Parameters, Values, check_pieces, check_settings
+from transformer.interop.supported import COMMON, Parameters, Values, check_pieces, check_settings
 from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig
 
 PROGRAM = "Marian"
 MIN_POSITIONS = 512  # of an exported model
-SUPPORTED: dict[str, Values] = {
-    "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
-    "model.encoder_layers": ANY, "model.decoder_layers": ANY,
-    "model.dropout": ANY, "model.attention_dropout": ANY,
-    "model.activation": ("relu", "gelu", "silu"), "model.norm": ("post",), "model.norm_epsilon": (EPSILON,),
-    "model.scale_embeddings": (True, False), "model.output_bias": (True, False),
-    "model.positions": ("sinusoidal",), "model.max_positions": ANY,  # used only with learned positions
-    "model.tie_embeddings": ("all", "decoder", "none"),
-    "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
-    "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
+SUPPORTED: dict[str, Values] = COMMON | {
+    "model.activation": ("relu", "gelu", "silu"),
+    "model.norm": ("post",),
+    "model.norm_epsilon": (EPSILON,),
+    "model.positions": ("sinusoidal",),
     "decode.stop": tuple(EARLY_STOPPING),
-    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences: that of the longest
-    "decode.batch_tokens": ANY,
-}  # fmt: skip
+}
 
 
 def check(tokenizers: Tokenizers, config: ModelConfig) -> None:

@@ -5,8 +5,7 @@ cosines). It starts a translation with the padding symbol, whose embedding is ze
 [outputs, inputs].
 """
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -34,23 +33,20 @@ _DECODER = _ENCODER | {
     **{f"encoder_attn.{theirs}": f"cross_attention.{ours}" for theirs, ours in _MAPS.items()},
     "encoder_attn_layer_norm": "cross_attention_residual.norm",
 }
+_SHARED, _OUTPUT = "model.shared.weight", "lm_head.weight"
+_SOURCE, _TARGET = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"
 _TABLES = {  # tie_embeddings -> table -> its possible names in Marian; the first one is written
-    "all": {
-        "source_embedding.table": (
-            "model.shared.weight", "lm_head.weight", "model.encoder.embed_tokens.weight",
-            "model.decoder.embed_tokens.weight",
-        ),
-    },
+    "all": {"source_embedding.table": (_SHARED, _OUTPUT, _SOURCE, _TARGET)},
     "decoder": {
-        "source_embedding.table": ("model.encoder.embed_tokens.weight", "model.shared.weight"),
-        "target_embedding.table": ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.shared.weight"),
+        "source_embedding.table": (_SOURCE, _SHARED),
+        "target_embedding.table": (_TARGET, _OUTPUT, _SHARED),
     },
     "none": {
-        "source_embedding.table": ("model.encoder.embed_tokens.weight", "model.shared.weight"),
-        "target_embedding.table": ("model.decoder.embed_tokens.weight", "model.shared.weight"),
-        "output_embedding.table": ("lm_head.weight",),
+        "source_embedding.table": (_SOURCE, _SHARED),
+        "target_embedding.table": (_TARGET, _SHARED),
+        "output_embedding.table": (_OUTPUT,),
     },
-}  # fmt: skip
+}
 BIAS = "final_logits_bias"
 
 
@@ -72,32 +68,30 @@ class MarianFields(BaseModel):
     attention_dropout: float = 0.0
 
 
-class _Place(NamedTuple):
-    """A parameter of one layer."""
-
-    theirs: str
-    ours: str
-    layer: int
-    is_matrix: bool
-
-
-def _places(settings: Model) -> Iterator[_Place]:
+def _places(settings: Model) -> dict[str, tuple[str, int]]:
+    """The parameters of layers: the name in Marian -> the name in this package and the number of the layer."""
+    places = {}
     sides = (("encoder", _ENCODER, settings.encoder_layers), ("decoder", _DECODER, settings.decoder_layers))
     for side, names, layers in sides:
         for theirs, ours in names.items():
             weight = "scale" if ours.endswith("norm") else "kernel"
             for layer in range(layers):
                 prefix = f"model.{side}.layers.{layer}.{theirs}"
-                yield _Place(f"{prefix}.weight", f"{side}.{ours}.{weight}", layer, weight == "kernel")
-                yield _Place(f"{prefix}.bias", f"{side}.{ours}.bias", layer, False)
+                places[f"{prefix}.weight"] = f"{side}.{ours}.{weight}", layer
+                places[f"{prefix}.bias"] = f"{side}.{ours}.bias", layer
+    return places
+
+
+def _transposed(ours: str, values: np.ndarray) -> np.ndarray:
+    """The values in the layout of the other program, which differs for linear maps."""
+    return values.T if ours.endswith(".kernel") else values
 
 
 def to_marian(parameters: Mapping[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
     """Returns the tensors of a MarianMTModel by its names; tied tables occur once."""
     tensors = {}
-    for place in _places(settings):
-        values = parameters[place.ours][place.layer]
-        tensors[place.theirs] = np.ascontiguousarray(values.T if place.is_matrix else values)
+    for theirs, (ours, layer) in _places(settings).items():
+        tensors[theirs] = np.ascontiguousarray(_transposed(ours, parameters[ours][layer]))
     for ours, theirs in _TABLES[settings.tie_embeddings].items():
         tensors[theirs[0]] = parameters[ours]
     if settings.output_bias:
@@ -110,14 +104,13 @@ def from_marian(tensors: dict[str, np.ndarray], settings: Model) -> dict[str, np
 
     Raises UsageError with the name of a tensor that is missing, unknown or of another shape than in other layers.
     """
-    known = {place.theirs for place in _places(settings)} | {*POSITIONS, BIAS}
-    known |= {name for names in _TABLES["all"].values() for name in names}
+    places = _places(settings)
+    known = {*places, *POSITIONS, BIAS, *_TABLES["all"]["source_embedding.table"]}
     for name in sorted(tensors.keys() - known):
         raise UsageError(f"the tensor {name} does not belong to a MarianMTModel")
     layers: dict[str, list[np.ndarray]] = {}
-    for place in _places(settings):
-        values = _first(tensors, place.theirs)
-        layers.setdefault(place.ours, []).append(values.T if place.is_matrix else values)
+    for theirs, (ours, _) in places.items():
+        layers.setdefault(ours, []).append(_transposed(ours, _first(tensors, theirs)))
     parameters = {}
     for ours, values in layers.items():
         shapes = {value.shape for value in values}

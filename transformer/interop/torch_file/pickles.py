@@ -86,8 +86,6 @@ class Reader:
         program = io.BytesIO(self._content.read(end - start))
         try:
             return _Unpickler(program, self.storages).load()
-        except ValueError:
-            raise
         except DAMAGE as problem:
             raise ValueError(f"damaged: {type(problem).__name__}: {problem}") from None
 
