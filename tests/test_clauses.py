@@ -35,7 +35,7 @@ CHILDREN = phrase("the children", "die Kinder, die Kinder, den Kindern", Person.
 DOOR = phrase("the door", "die Tür, die Tür, der Tür")
 NO_LAMP = phrase("a lamp", "keine Lampe, keine Lampe, keiner Lampe", negative=True)
 CAN, WANT, MUST = words.MODALS[0], words.MODALS[3], words.MUST
-TODAY, NEVER = words.TODAY, ("", "")
+TODAY, NEVER = ("today", "heute"), ("", "")
 
 
 def make(subject, verb, thing=None, tense="present", time=NEVER, negated=False, modal=CAN, receiver=None):

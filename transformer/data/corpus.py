@@ -38,13 +38,10 @@ class Pair(NamedTuple):
 class Corpus:
     """Pairs that can be iterated any number of times. Raises DataError for a pair that cannot be read."""
 
-    name: str
-    """the spec that it was opened with"""
+    name: str  # the spec that it was opened with
     read: Callable[[], Iterator[Pair]]
-    files: tuple[Path, ...] = ()
-    """the files that it is read from; none for a dataset or the built-in corpus"""
-    columns: tuple[str, ...] = ()
-    """of a table: the columns or keys that are read"""
+    files: tuple[Path, ...] = ()  # that it is read from; none for a dataset or the built-in corpus
+    columns: tuple[str, ...] = ()  # of a table: the columns or keys that are read
 
     def __iter__(self) -> Iterator[Pair]:
         return self.read()

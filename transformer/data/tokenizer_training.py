@@ -1,6 +1,7 @@
 """Trains SentencePiece on a corpus."""
 
 import io
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from itertools import chain
@@ -10,7 +11,7 @@ from sentencepiece import SentencePieceTrainer
 
 from transformer.config import Tokenizer as Settings
 from transformer.data.tokenizer import Tokenizer, Tokenizers
-from transformer.errors import one_line
+from transformer.errors import DataError, UsageError, one_line
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 THREADS = 16  # the pieces depend on the number, so it is the same on every machine
@@ -61,10 +62,20 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
             max_sentence_length=4 * MAX_CHARACTERS,
         )  # fmt: skip
     except RuntimeError as problem:
-        from transformer.data.checks.tokenizer_errors import explain
-
-        raise explain(str(problem), settings) from None
+        raise _explained(str(problem), settings) from None
     return Tokenizer(model.getvalue())
+
+
+def _explained(problem: str, settings: Settings) -> UsageError | DataError:
+    """The error for a message of SentencePiece: it names the setting or the files."""
+    if too_few := re.search(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)", problem):
+        return UsageError(
+            f"tokenizer.vocab_size = {settings.vocab_size}: the characters of this corpus need at least {too_few[1]};"
+            " raise it, or lower tokenizer.character_coverage"
+        )
+    if "sentences_.empty()" in problem or "all_chars_count" in problem:
+        return DataError("tokenizer: there is no text to train on; check the files of data.train")
+    return UsageError(f"tokenizer: SentencePiece cannot train with these settings: {one_line(problem)}")
 
 
 def _run_in_thread(call: Callable[..., None], **arguments: object) -> None:

@@ -18,14 +18,12 @@ _TAG = re.compile(r">>[^<>]+<<")
 class Vocabulary(Section):
     """The pieces of a model by id, and its special ids."""
 
-    pieces: Annotated[tuple[str, ...], Field(min_length=1, max_length=1 << 20)]
-    """by id"""
+    pieces: Annotated[tuple[str, ...], Field(min_length=1, max_length=1 << 20)]  # by id
     pad: NonNegative
     start: NonNegative
     end: NonNegative
     unknown: NonNegative
-    never: tuple[NonNegative, ...]
-    """ids that a translation must not contain"""
+    never: tuple[NonNegative, ...]  # ids that a translation must not contain
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

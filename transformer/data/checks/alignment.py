@@ -50,8 +50,7 @@ class Shift(NamedTuple):
     by: int
     agreement: float
     shifted: float
-    evidence: float
-    """log of the capital that was won"""
+    evidence: float  # log of the capital that was won
 
     def __str__(self) -> str:
         return (

@@ -22,8 +22,7 @@ class CleaningReport:
 
     read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
-    lines: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """the first lines per reason"""
+    lines: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # the first ones per reason
 
     @property
     def kept(self) -> int:

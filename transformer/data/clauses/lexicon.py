@@ -201,8 +201,7 @@ class Modal(NamedTuple):
 MUST = Modal("must", "müssen")  # never negated: "must not" is "nicht dürfen"
 MODALS = (Modal("can", "können"), Modal("should", "sollten"), Modal("will", "werden"), Modal("want to", "wollen", True))
 
-TODAY = ("today", "heute")
-ALWAYS_GOOD = (TODAY, ("in the evening", "am Abend"), ("in the morning", "am Morgen"))
+ALWAYS_GOOD = (("today", "heute"), ("in the evening", "am Abend"), ("in the morning", "am Morgen"))
 TIMES: dict[Tense, tuple[Pair, ...]] = {
     "present": (*ALWAYS_GOOD, ("now", "jetzt")),
     "past": (*ALWAYS_GOOD, ("yesterday", "gestern"), ("on Monday", "am Montag")),

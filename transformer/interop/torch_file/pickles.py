@@ -72,8 +72,7 @@ class Reader:
 
     def __init__(self, content: io.BytesIO) -> None:
         self._content = content  # in memory: reading a length that is wrong allocates no more than there is
-        self.storages: dict[str, Storage] = {}
-        """the storages of all pickles so far, by key"""
+        self.storages: dict[str, Storage] = {}  # of all pickles so far, by key
 
     def read(self) -> object:
         """Returns the value of the next pickle: constants, lists, tuples, dictionaries and Tensors."""
@@ -146,10 +145,6 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def _dictionary() -> OrderedDict[object, object]:
-    return OrderedDict()
-
-
 def _parameter(tensor: Tensor, *_: object) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise ValueError("calls a function of torch in a way that the models of Transformers do not")
@@ -177,7 +172,7 @@ def _tensor(*arguments: object) -> Tensor:
 
 
 NAMES: dict[tuple[str, str], Callable[..., Any] | np.dtype] = {
-    ("collections", "OrderedDict"): _dictionary,
+    ("collections", "OrderedDict"): lambda: OrderedDict(),  # without arguments
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
