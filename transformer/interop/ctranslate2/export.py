@@ -4,6 +4,7 @@ Writes model.bin, config.json and the vocabulary for CTranslate2, the SentencePi
 how to call it.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
 
 from transformer.data.tokenizer import Tokenizers
-from transformer.errors import UsageError
-from transformer.interop.ctranslate2.readme import options, readme
+from transformer.data.vocabulary import ImportedTokenizer
+from transformer.errors import UsageError, one_line
 from transformer.interop.supported import ANY, COMMON, Parameters, Values, check_pieces, check_settings
 from transformer.model.layers import sinusoids
 from transformer.model.transformer import Transformer
@@ -71,7 +72,7 @@ def exporter(
         spec.optimize(quantization=quantization)
         spec.save(str(directory))
         tokenizers.save(directory)
-        (directory / "README.md").write_text(readme(tokenizers, config), encoding="utf8")
+        (directory / "README.md").write_text(_readme(tokenizers, config), encoding="utf8")
 
     return write
 
@@ -173,3 +174,81 @@ class CTranslate2:
             [self._pieces(ids[:-1]) for ids in sources], [list(pieces) for pieces in targets], max_input_length=0
         )
         return [result.log_probs for result in found]
+
+
+# The README.md of an exported model
+
+README = """# A translation model for CTranslate2: {source} -> {target}
+
+{about}`pip install ctranslate2 sentencepiece`, and then, in this folder:
+
+```python
+{imports}import ctranslate2
+import sentencepiece
+
+translator = ctranslate2.Translator(".", device="auto")
+source = sentencepiece.SentencePieceProcessor("{source_model}")
+target = sentencepiece.SentencePieceProcessor("{target_model}")
+
+
+def translate(lines: list[str]) -> list[str]:
+{tokens}
+    found = translator.translate_batch(
+        tokens,
+{options}
+    )
+    return [target.decode(result.hypotheses[0]){spaces} for result in found]
+
+
+for line in translate([{example}]):
+    print(line)
+```
+
+The model was trained on lines of at most {max_length} tokens: split longer ones into sentences.
+"""
+
+PLAIN = "    tokens = source.encode(lines, out_type=str)"
+WITH_TAGS = """    tokens = []
+    for line in lines:  # as in ">>fra<< A line.": a tag for the target language comes first
+        tag, text = re.fullmatch("(>>[^<>]+<<)?(.*)", line).groups()
+        tokens.append([tag] * bool(tag) + source.encode(text, out_type=str))"""
+
+
+def options(tokenizers: Tokenizers, config: ModelConfig) -> dict[str, Any]:
+    """Returns the options of `translate_batch` with which CTranslate2 translates like this package.
+
+    Control symbols are forbidden, unless the tokenizer encodes everything as pieces or bytes: such a model has seen no
+    control symbol in training but EOS. CTranslate2 removes forbidden tokens before the softmax, and this package after
+    it, so scores differ slightly.
+    """
+    target, decode = tokenizers.target, config.decode
+    found = {
+        "beam_size": decode.beam_size,
+        "length_penalty": decode.length_penalty,
+        "max_input_length": 0,
+        "min_decoding_length": decode.min_length,
+        "max_decoding_length": config.max_target_length(config.max_length),
+    }
+    if target.spells_everything:
+        return found
+    never = [[piece] for piece in target.pieces(index for index in target.never_ids if index != target.unk_id)]
+    return found | {"disable_unk": target.unk_id in target.never_ids, "suppress_sequences": never}
+
+
+def _readme(tokenizers: Tokenizers, config: ModelConfig) -> str:
+    """Returns the text in Markdown; it depends on the model alone."""
+    target = tokenizers.target
+    names = ("tokenizer.spm", "tokenizer.spm") if tokenizers.shared else ("source.spm", "target.spm")
+    return README.format(
+        source=one_line(config.source),
+        target=one_line(config.target),
+        about="".join(f"{one_line(line)}\n\n" for line in config.about.lines()),
+        imports="import re\n\n" if tokenizers.source.max_tags else "",
+        source_model=names[0],
+        target_model=names[1],
+        tokens=WITH_TAGS if tokenizers.source.max_tags else PLAIN,
+        options="\n".join(f"        {key}={value!r}," for key, value in options(tokenizers, config).items()),
+        spaces='.replace("▁", " ").strip()' if isinstance(target, ImportedTokenizer) else "",
+        example=json.dumps(f"{next(iter(tokenizers.source.tags), '')} A line.".strip(), ensure_ascii=False),
+        max_length=config.max_length,
+    )

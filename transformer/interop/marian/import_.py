@@ -129,10 +129,8 @@ def _model(settings: Settings, exported: Settings | None, output_bias: bool) -> 
     for key, value in REQUIRED.items():
         if settings.get(key, value) != value:
             raise UsageError(f"config.json: {key} is {settings[key]!r}; only {value!r} can be imported")
-    for one, other in (
-        ("encoder_ffn_dim", "decoder_ffn_dim"),
-        ("encoder_attention_heads", "decoder_attention_heads"),
-    ):
+    for dimension in ("ffn_dim", "attention_heads"):
+        one, other = f"encoder_{dimension}", f"decoder_{dimension}"
         if settings[one] != settings[other]:
             raise UsageError(f"config.json: {one} and {other} differ: {settings[one]} and {settings[other]}")
     exported = exported if isinstance(exported, dict) else {}
