@@ -16,7 +16,8 @@ from transformer.decoding.hypotheses import (
     length_normalized,
     next_log_probabilities,
 )
-from transformer.decoding.top import top_k
+
+CHUNK = 128  # numbers of which `top_k` compares the largest
 
 # finished hypotheses, log-probability of the best open one [B], its length [], length limits [B], length penalty ->
 # bool [B], whether the search of a sentence is finished
@@ -150,10 +151,22 @@ def _finish(finished: Hypotheses, candidates: Candidates, end: int, length: Arra
         scores=jnp.where(candidates.last_BJ[:, :K] == end, scores, -jnp.inf),
     )
     both = jax.tree.map(lambda old, added: jnp.concatenate([old, added], axis=1), finished, new)
-    scores, ranks_BK = jax.lax.top_k(both.scores, K)
-    return Hypotheses(
-        tokens=jnp.take_along_axis(both.tokens, ranks_BK[:, :, None], axis=1),
-        lengths=jnp.take_along_axis(both.lengths, ranks_BK, axis=1),
-        log_probabilities=jnp.take_along_axis(both.log_probabilities, ranks_BK, axis=1),
-        scores=scores,
-    )
+    ranks_BK = jax.lax.top_k(both.scores, K)[1]
+    return jax.tree.map(lambda x: jnp.take_along_axis(x, jnp.expand_dims(ranks_BK, range(2, x.ndim)), axis=1), both)
+
+
+def top_k(x_BN: Array, k: int) -> tuple[Array, Array]:
+    """Returns the k largest numbers of each row and their indices, like `jax.lax.top_k`.
+
+    Inside a loop on CPU, `jax.lax.top_k` sorts the whole row: 80 ms for 85 rows of 30,000 (jax 0.10.2). The k largest
+    lie in the k chunks with the largest maxima, so two short sorts are enough.
+    """
+    B, N = x_BN.shape  # N: numbers per row
+    if CHUNK * k >= N:
+        return jax.lax.top_k(x_BN, k)
+    chunks_BCW = jnp.pad(x_BN, ((0, 0), (0, -N % CHUNK)), constant_values=-jnp.inf).reshape(B, -1, CHUNK)
+    # Sorted, so that of equal numbers the first is chosen.
+    chosen_BK = jnp.sort(jax.lax.top_k(chunks_BCW.max(axis=-1), k)[1], axis=-1)
+    few_BM = jnp.take_along_axis(chunks_BCW, chosen_BK[:, :, None], axis=1).reshape(B, -1)
+    values, places = jax.lax.top_k(few_BM, k)
+    return values, jnp.take_along_axis(chosen_BK, places // CHUNK, axis=1) * CHUNK + places % CHUNK
