@@ -54,7 +54,7 @@ def _read(arguments: Namespace, output: Output) -> tuple[list[str], list[str]]:
 
 
 def _report(hypotheses: Sequence[str], references: Sequence[str], arguments: Namespace) -> str:
-    from transformer.evaluation.report import evaluate
+    from transformer.evaluation.metrics import evaluate
 
     scores = evaluate(hypotheses, references, lowercase=arguments.lowercase, tokenize=arguments.tokenize)
     if arguments.format == "json":
