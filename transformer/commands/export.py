@@ -43,14 +43,11 @@ def main(words: Sequence[str]) -> None:
     if arguments.to == "marian" and arguments.quantization != "float32":
         raise UsageError("--quantization: not for Marian models; convert --dtype changes the precision of a model")
     place = check_output(arguments.output)
-    import jax
-
     from transformer.cli.jax_setup import configure_jax
     from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
-    configure_jax()
-    jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
+    configure_jax(cpu_only=True)  # the check compares results in float32 without TF32
     translator = Translator.load(arguments.model)
     decode = with_overrides(translator.config.decode, section_of(arguments, Decode, "decode."), "decode")
     translator.config = translator.config.model_copy(update={"decode": decode})

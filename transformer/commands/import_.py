@@ -26,16 +26,13 @@ def main(words: Sequence[str]) -> None:
     add_check(parser)
     arguments = parser.parse(words)
     place = check_output(arguments.output)
-    import jax
-
     from transformer.cli.jax_setup import configure_jax
     from transformer.interop.marian.import_ import import_marian
     from transformer.translation.model_dir import save_model
     from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
-    configure_jax()
-    jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
+    configure_jax(cpu_only=True)  # the check compares results in float32 without TF32
     imported = import_marian(Path(arguments.folder), arguments.source, arguments.target)
     with restore_on_failure(place, keep=arguments.keep):
         save_model(place, *imported)
