@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformer.cli.arguments import Parser, add_check, add_section, path, section_of
+from transformer.cli.arguments import Parser, add_check, add_section, path, with_flags
 from transformer.cli.model_output import check_agreement, check_output, lines_to_check, restore_on_failure
 from transformer.config import Decode
-from transformer.config.loading import with_overrides
 from transformer.config.tables import import_object
 from transformer.errors import UsageError, cannot_write
 from transformer.files.atomic import put_directory
@@ -49,7 +48,7 @@ def main(words: Sequence[str]) -> None:
     lines = lines_to_check(arguments.check)
     configure_jax(cpu_only=True)  # the check compares results in float32 without TF32
     translator = Translator.load(arguments.model)
-    decode = with_overrides(translator.config.decode, section_of(arguments, Decode, "decode."), "decode")
+    decode = with_flags(translator.config.decode, arguments, "decode.")
     translator.config = translator.config.model_copy(update={"decode": decode})
     write = _exporter(translator, arguments.to, arguments.quantization)
     with restore_on_failure(place, keep=arguments.keep):

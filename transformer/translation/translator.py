@@ -5,16 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
-from pydantic import Field
 
-from transformer.config import MAX_HYPOTHESES, Decode, Sampling
+from transformer.config import Decode, Lines, Sampling
 from transformer.config.loading import with_overrides
-from transformer.config.section import Section
 from transformer.data.lines import is_blank, without_controls
 from transformer.data.padding import pad
 from transformer.data.tokenizer import Tokenizers
@@ -28,16 +26,10 @@ from transformer.translation.model_dir import load_model
 from transformer.translation.shapes import column, group
 from transformer.translation.windows import windows
 
-Long = Literal["split", "skip", "fail"]
 
-
-class Options(Section):
+class Options(Lines):
     """How to translate, besides the settings of [decode]."""
 
-    n_best: Annotated[int, Field(ge=1, le=MAX_HYPOTHESES)] = 1
-    """hypotheses per line, best first"""
-    long: Long = "split"
-    """what to do with a line that has more tokens than the model takes: translate it in parts, skip it, or fail"""
     sampling: Sampling | None = None
     """draw hypotheses at random instead of searching for the best"""
 
@@ -106,7 +98,7 @@ class Translator:
         n_best: int = 1,
         batch_tokens: int | None = None,
         sampling: Sampling | None = None,
-        long: Long = "split",
+        long: Literal["split", "skip", "fail"] = "split",
         decode: Decode | None = None,
         first_line: int = 0,
     ) -> Iterator[Translation]:
