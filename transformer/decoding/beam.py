@@ -19,28 +19,24 @@ from transformer.decoding.hypotheses import (
 
 CHUNK = 128  # numbers of which `top_k` compares the largest
 
-# finished hypotheses, log-probability of the best open one [B], its length [], length limits [B], length penalty ->
-# bool [B], whether the search of a sentence is finished
-StopRule = Callable[[Hypotheses, Array, Array, Array, Array], Array]
+# score of the worst of K finished hypotheses [B] (-inf: fewer are finished), log-probability of the best open one [B],
+# its length [], length limits [B], length penalty -> bool [B], whether the search of a sentence is finished
+StopRule = Callable[[Array, Array, Array, Array, Array], Array]
 
 
-def when_full(finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array) -> Array:
+def when_full(worst_B: Array, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array) -> Array:
     """Stops when K hypotheses are finished: fairseq, CTranslate2, and Hugging Face's `early_stopping=True`."""
-    return finished.scores[:, -1] > -jnp.inf
+    return worst_B > -jnp.inf
 
 
-def when_unlikely(
-    finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
-) -> Array:
+def when_unlikely(worst_B: Array, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array) -> Array:
     """Stops when K are finished and no open one scores higher than the worst of them now: `early_stopping=False`."""
-    return finished.scores[:, -1] >= length_normalized(best_B, length, length_penalty)
+    return worst_B >= length_normalized(best_B, length, length_penalty)
 
 
-def when_certain(
-    finished: Hypotheses, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array
-) -> Array:
+def when_certain(worst_B: Array, best_B: Array, length: Array, max_lengths_B: Array, length_penalty: Array) -> Array:
     """Stops when K are finished and no open one can ever score higher than these: `early_stopping="never"`."""
-    return finished.scores[:, -1] >= length_normalized(best_B, max_lengths_B, length_penalty)
+    return worst_B >= length_normalized(best_B, max_lengths_B, length_penalty)
 
 
 STOP_RULES: dict[str, StopRule] = {"full": when_full, "unlikely": when_unlikely, "certain": when_certain}
@@ -96,7 +92,8 @@ def beam_search(
         stays_open = candidates.last_BJ != symbols.end
         ranks_BK = jnp.argsort(~stays_open, axis=1, stable=True)[:, :beam_size]
         log_probabilities = jnp.take_along_axis(candidates.log_probabilities_BJ, ranks_BK, axis=1)
-        is_finished_B = stop(finished, log_probabilities[:, 0], state.position + 1, max_lengths_B, length_penalty)
+        worst_B, best_B = finished.scores[:, -1], log_probabilities[:, 0]
+        is_finished_B = stop(worst_B, best_B, state.position + 1, max_lengths_B, length_penalty)
         return BeamState(
             position=state.position + 1,
             tokens=jnp.take_along_axis(candidates.tokens_BJL, ranks_BK[:, :, None], axis=1),
@@ -106,7 +103,8 @@ def beam_search(
         )
 
     initial = _initial_state(cache, max_lengths_B.shape[0], beam_size, cache_length)
-    return jax.lax.while_loop(is_searching, search, initial).finished.best(n_best)
+    finished = jax.lax.while_loop(is_searching, search, initial).finished
+    return jax.tree.map(lambda x: x[:, :n_best], finished)
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,6 @@ class Hypotheses:
     log_probabilities: Array  # float32 [B, K], natural logarithm of the whole sequence; a forced end adds 0
     scores: Array  # float32 [B, K]; -inf: no hypothesis was found
 
-    def best(self, count: int) -> "Hypotheses":
-        """Returns the first `count` hypotheses of each sentence."""
-        return jax.tree.map(lambda x: x[:, :count], self)
-
 
 def length_normalized(log_probability: Array, length: Array, length_penalty: Array) -> Array:
     """Returns the score log-probability / length ^ alpha, the end symbol counted in the length.

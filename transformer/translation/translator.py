@@ -186,15 +186,13 @@ class Translator:
                 lines_B=column([segment.line for segment in chosen], rows),
                 segments_B=column([segment.number for segment in chosen], rows),
                 seed=0 if options.sampling is None else options.sampling.seed,
-                static=_Static(
-                    self.symbols,
-                    settings.beam_size,
-                    options.n_best,
-                    cache_length=max_target_length(length, settings, model),
-                    min_length=settings.min_length,
-                    stop=settings.stop,
-                    sampling=options.sampling and options.sampling.model_copy(update={"seed": 0}),
-                ),
+                symbols=self.symbols,
+                beam_size=settings.beam_size,
+                n_best=options.n_best,
+                cache_length=max_target_length(length, settings, model),
+                min_length=settings.min_length,
+                stop=settings.stop,
+                sampling=options.sampling and options.sampling.model_copy(update={"seed": 0}),
             )
             hypotheses = jax.device_get(batch)
             for row, index in enumerate(indices):
@@ -230,19 +228,7 @@ def _checked(lines: Iterable[Any], first_line: int) -> Iterator[str | None]:
         yield line
 
 
-class _Static(NamedTuple):
-    """The arguments of a search that select a compiled program."""
-
-    symbols: Symbols
-    beam_size: int
-    n_best: int
-    cache_length: int
-    min_length: int
-    stop: str
-    sampling: Sampling | None  # with seed 0: one program serves every seed
-
-
-@partial(jax.jit, static_argnames="static")
+@partial(jax.jit, static_argnames=("symbols", "beam_size", "n_best", "cache_length", "min_length", "stop", "sampling"))
 def _translate_batch(
     model: Transformer,
     source: Array,
@@ -252,25 +238,25 @@ def _translate_batch(
     lines_B: Array,
     segments_B: Array,
     seed: Array,
-    static: _Static,
+    symbols: Symbols,
+    beam_size: int,
+    n_best: int,
+    cache_length: int,
+    min_length: int,
+    stop: str,
+    sampling: Sampling | None,  # with seed 0: one program serves every seed
 ) -> Hypotheses:
-    sizes = {"cache_length": static.cache_length, "min_length": static.min_length, "length_penalty": length_penalty}
-    if static.sampling is None and static.beam_size > 1:
-        cache = model.start(source, beam_size=static.beam_size, cache_length=static.cache_length)
+    sizes = {"cache_length": cache_length, "min_length": min_length, "length_penalty": length_penalty}
+    if sampling is None and beam_size > 1:
+        cache = model.start(source, beam_size=beam_size, cache_length=cache_length)
+        rule = STOP_RULES[stop]
         return beam_search(
-            model.step,
-            cache,
-            max_lengths_B,
-            static.symbols,
-            beam_size=static.beam_size,
-            stop=STOP_RULES[static.stop],
-            n_best=static.n_best,
-            **sizes,
+            model.step, cache, max_lengths_B, symbols, beam_size=beam_size, stop=rule, n_best=n_best, **sizes
         )
     choose = most_probable
-    if static.sampling is not None:
+    if sampling is not None:
         from transformer.decoding.sampling import Sampled, segment_keys
 
-        choose = Sampled(segment_keys(seed, lines_B, segments_B), static.sampling)
-    cache = model.start(source, beam_size=static.n_best, cache_length=static.cache_length)
-    return generate(model.step, cache, max_lengths_B, static.symbols, choose, count=static.n_best, **sizes)
+        choose = Sampled(segment_keys(seed, lines_B, segments_B), sampling)
+    cache = model.start(source, beam_size=n_best, cache_length=cache_length)
+    return generate(model.step, cache, max_lengths_B, symbols, choose, count=n_best, **sizes)
