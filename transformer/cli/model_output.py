@@ -57,23 +57,19 @@ def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
     existed, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
     try:
         yield
-    except Rejected as problem:
-        if keep:
+    except BaseException as problem:
+        is_rejected = isinstance(problem, Rejected)
+        if is_rejected and keep:
             raise Rejected(f"{problem}; it is kept in {place}") from None
-        _restore(place, missing, existed=existed)
-        raise Rejected(f"{problem}; {place} was deleted; --keep keeps it") from None
-    except BaseException:
-        _restore(place, missing, existed=existed)
+        shutil.rmtree(place, ignore_errors=True)
+        if existed:
+            place.mkdir()
+        for parent in missing:
+            with suppress(OSError):  # absent, or other files have been put there meanwhile
+                parent.rmdir()
+        if is_rejected:
+            raise Rejected(f"{problem}; {place} was deleted; --keep keeps it") from None
         raise
-
-
-def _restore(place: Path, missing: Sequence[Path], *, existed: bool) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    if existed:
-        place.mkdir()
-    for parent in missing:
-        with suppress(OSError):  # absent, or other files have been put there meanwhile
-            parent.rmdir()
 
 
 def lines_to_check(path: str | None) -> list[str]:

@@ -138,10 +138,8 @@ def _parse(path: str | Path, shown: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf8"))
     except FileNotFoundError:
         raise UsageError(f"{shown}: no such config file") from None
-    except OSError as problem:
-        raise UsageError(f"{shown}: cannot be read as a config: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        raise UsageError(f"{shown}: cannot be read as a config: {problem}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {getattr(problem, 'strerror', problem)}") from None
     except RecursionError:
         raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
     except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
