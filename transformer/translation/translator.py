@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jax import Array
 
 from transformer.config import Decode, Lines, Sampling
@@ -18,7 +18,7 @@ from transformer.data.padding import pad
 from transformer.data.tokenizer import Tokenizers
 from transformer.decoding.beam import STOP_RULES, beam_search
 from transformer.decoding.generate import generate, most_probable
-from transformer.decoding.hypotheses import Hypotheses, Symbols
+from transformer.decoding.hypotheses import Hypotheses, Rules, Symbols
 from transformer.errors import DataError, UsageError
 from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig, max_target_length
@@ -178,19 +178,22 @@ class Translator:
         for length, rows, indices in group([len(segment.ids) for segment in to_translate], settings.batch_tokens):
             chosen = [to_translate[index] for index in indices]
             max_lengths = [max_target_length(len(segment.ids), settings, model) for segment in chosen]
+            rules = Rules(
+                self.symbols,
+                cache_length=max_target_length(length, settings, model),
+                min_length=settings.min_length,
+                max_lengths_B=jnp.asarray(column(max_lengths, rows)),
+                length_penalty=jnp.float32(settings.length_penalty),
+            )
             batch = _translate_batch(
                 self.model,
                 pad([segment.ids for segment in chosen], rows, length, self.tokenizers.source.eos_id),
-                max_lengths_B=column(max_lengths, rows),
-                length_penalty=np.float32(settings.length_penalty),
+                rules,
                 lines_B=column([segment.line for segment in chosen], rows),
                 segments_B=column([segment.number for segment in chosen], rows),
                 seed=0 if options.sampling is None else options.sampling.seed,
-                symbols=self.symbols,
                 beam_size=settings.beam_size,
                 n_best=options.n_best,
-                cache_length=max_target_length(length, settings, model),
-                min_length=settings.min_length,
                 stop=settings.stop,
                 sampling=options.sampling and options.sampling.model_copy(update={"seed": 0}),
             )
@@ -228,35 +231,27 @@ def _checked(lines: Iterable[Any], first_line: int) -> Iterator[str | None]:
         yield line
 
 
-@partial(jax.jit, static_argnames=("symbols", "beam_size", "n_best", "cache_length", "min_length", "stop", "sampling"))
+@partial(jax.jit, static_argnames=("beam_size", "n_best", "stop", "sampling"))
 def _translate_batch(
     model: Transformer,
     source: Array,
+    rules: Rules,
     *,
-    max_lengths_B: Array,
-    length_penalty: Array,
     lines_B: Array,
     segments_B: Array,
     seed: Array,
-    symbols: Symbols,
     beam_size: int,
     n_best: int,
-    cache_length: int,
-    min_length: int,
     stop: str,
     sampling: Sampling | None,  # with seed 0: one program serves every seed
 ) -> Hypotheses:
-    sizes = {"cache_length": cache_length, "min_length": min_length, "length_penalty": length_penalty}
     if sampling is None and beam_size > 1:
-        cache = model.start(source, beam_size=beam_size, cache_length=cache_length)
-        rule = STOP_RULES[stop]
-        return beam_search(
-            model.step, cache, max_lengths_B, symbols, beam_size=beam_size, stop=rule, n_best=n_best, **sizes
-        )
+        cache = model.start(source, beam_size=beam_size, cache_length=rules.cache_length)
+        return beam_search(model.step, cache, rules, beam_size=beam_size, stop=STOP_RULES[stop], n_best=n_best)
     choose = most_probable
     if sampling is not None:
         from transformer.decoding.sampling import Sampled, segment_keys
 
         choose = Sampled(segment_keys(seed, lines_B, segments_B), sampling)
-    cache = model.start(source, beam_size=n_best, cache_length=cache_length)
-    return generate(model.step, cache, max_lengths_B, symbols, choose, count=n_best, **sizes)
+    cache = model.start(source, beam_size=n_best, cache_length=rules.cache_length)
+    return generate(model.step, cache, rules, choose, count=n_best)
