@@ -23,7 +23,7 @@ from transformer.errors import DataError
 
 PATIENCE = 0.05  # seconds to wait for the next line of a pipe or a terminal, before the lines so far are translated
 
-_CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")
+_CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")  # tabs are common in real texts
 _ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # json does not escape these
 
 
@@ -80,7 +80,10 @@ class Input:
     with_controls: int = 0
 
     def __post_init__(self) -> None:
-        self._arriving = _ArrivingStream(self.stream) if _is_pipe_or_terminal(self.stream) else None
+        self._arriving: _ArrivingStream | None = None
+        with suppress(OSError):  # a stream in memory
+            if not stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode):  # a pipe or a terminal
+                self._arriving = _ArrivingStream(self.stream)
 
     def lines(self) -> Iterator[str | None]:
         """Yields each line; None for a line that is too long to be read. Raises DataError."""
@@ -108,7 +111,7 @@ class Input:
                 raise self._error(f"{place} is not UTF-8; fix it, or use --on-bad-utf8 replace") from None
             self.not_utf8 += 1
             text = decode_line(raw)
-        self.with_controls += has_controls(text)
+        self.with_controls += not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
         return text
 
     def _error(self, fault: str) -> DataError:
@@ -138,20 +141,8 @@ def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | Non
         raise damaged(stream, problem) from None
 
 
-def has_controls(text: str) -> bool:
-    """Whether the text has control characters other than tabs, which are common in real texts."""
-    return not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
-
-
 def format_line_count(count: int) -> str:
     return f"{count} line" if count == 1 else f"{count} lines"
-
-
-def _is_pipe_or_terminal(stream: BinaryIO) -> bool:
-    try:
-        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except OSError:  # a stream in memory
-        return False
 
 
 class _ArrivingStream:

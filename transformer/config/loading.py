@@ -69,7 +69,16 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
     Raises UsageError for a file that cannot be read or is not valid TOML.
     """
     shown = _printable(path)
-    values = _parse(path, shown)
+    try:
+        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UsageError(f"{shown}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {getattr(problem, 'strerror', problem)}") from None
+    except RecursionError:
+        raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
+    except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
+        raise UsageError(f"{shown}: not valid TOML: {problem}") from None
     for key, value in (overrides or {}).items():
         *section, name = key.split(".")
         place = values
@@ -131,19 +140,6 @@ def _explain(problem: ValidationError) -> str:
 def _printable(path: str | Path) -> str:
     """The name of the file on one line, whatever characters it has."""
     return str(path) if str(path).isprintable() else repr(str(path))
-
-
-def _parse(path: str | Path, shown: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UsageError(f"{shown}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{shown}: cannot be read as a config: {getattr(problem, 'strerror', problem)}") from None
-    except RecursionError:
-        raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
-    except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
-        raise UsageError(f"{shown}: not valid TOML: {problem}") from None
 
 
 def _lax_value(values: Mapping[str, Any]) -> str | None:
