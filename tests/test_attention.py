@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax import Array
 
-from transformer.model.attention.attention import Attention, KeysValues, attend
+from transformer.config import Model
+from transformer.model.attention.attention import Attention, KeysValues, attend, scaled_dot
 from transformer.model.attention.masks import beam_mask, causal_mask, padding_mask
-from transformer.model.attention.scores import scaled_dot
 
 B, T, S, H, D = 2, 3, 5, 3, 21
 HEAD = D // H
@@ -22,7 +22,8 @@ def normal(seed: int, *shape: int) -> Array:
 
 
 def attention() -> Attention:
-    module = jax.eval_shape(lambda rng: Attention(D, H, 0.0, dtype=jnp.dtype(jnp.float32), rng=rng), jax.random.key(0))
+    settings, dtype = Model(d_model=D, num_heads=H, positions="learned"), jnp.dtype(jnp.float32)
+    module = jax.eval_shape(lambda rng: Attention(settings, dtype=dtype, rng=rng), jax.random.key(0))
     random = np.random.default_rng(1)
     return jax.tree.map(lambda leaf: random.normal(0, 0.4, leaf.shape).astype(np.float32), module)
 

@@ -13,7 +13,7 @@ from jax import Array
 
 from toys import CODES, Toy, extended, toy_step
 from transformer.decoding.beam import StopRule, beam_search, when_certain, when_full, when_unlikely
-from transformer.decoding.hypotheses import Hypotheses, Symbols
+from transformer.decoding.hypotheses import Hypotheses, Rules, Symbols
 
 V, L = 7, 5
 START, END, NEVER = 0, 1, 2
@@ -34,18 +34,8 @@ def search(
     shortest: int = 0,
 ) -> Hypotheses:
     cache = Toy(logits, jnp.zeros((len(logits), beams), jnp.int32))
-    return beam_search(
-        toy_step,
-        cache,
-        limits,
-        SYMBOLS,
-        beam_size=beams,
-        cache_length=L,
-        min_length=shortest,
-        length_penalty=alpha,
-        stop=stop,
-        n_best=n_best,
-    )
+    rules = Rules(SYMBOLS, cache_length=L, min_length=shortest, max_lengths_B=limits, length_penalty=alpha)
+    return beam_search(toy_step, cache, rules, beam_size=beams, stop=stop, n_best=n_best)
 
 
 def random_logits(seed: int, sentences: int) -> np.ndarray:

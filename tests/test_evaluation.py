@@ -10,8 +10,7 @@ import pytest
 
 from transformer.data.clauses import clauses
 from transformer.errors import DataError
-from transformer.evaluation.metrics import Score, bleu, chrf
-from transformer.evaluation.report import ter
+from transformer.evaluation.metrics import Score, bleu, chrf, ter
 
 REFERENCES = [german for _, german in clauses("test", 40)]
 HYPOTHESES = [" ".join(line.split()[: 3 + n % 5]) + (" ." if n % 3 else "") for n, line in enumerate(REFERENCES)]

@@ -15,7 +15,7 @@ from sentencepiece import SentencePieceTrainer
 
 from random_models import random_translator
 from transformer.cli import main as door
-from transformer.cli import peers
+from transformer.cli import model_output
 from transformer.config import Decode, Model
 from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizer, Tokenizers
@@ -203,7 +203,7 @@ def test_an_import_that_does_not_say_the_same_is_removed(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export(model, "marian") == 0
-    monkeypatch.setattr(peers, "marian", lambda *arguments: None)
+    monkeypatch.setattr(model_output, "import_object", lambda place: lambda *arguments: None)  # without PyTorch
     monkeypatch.setattr(
         "transformer.interop.agreement.agreement", lambda *arguments: Agreement("Peer", 20, {1: 18, 4: 20}, 99, 0.0)
     )

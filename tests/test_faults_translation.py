@@ -22,7 +22,7 @@ import pytest
 from memory import at_most
 from streams import windows_of
 from transformer.cli import main as door
-from transformer.cli.input import Input
+from transformer.cli.input import Faults, Input
 from transformer.cli.output import Output, open_output
 from transformer.data.clauses import clauses
 from transformer.errors import DataError
@@ -239,7 +239,7 @@ def test_lines_of_too_many_bytes_are_not_read(translate: Command) -> None:
     assert found.err == "1 line too long: left blank\n"
     for size in range(17, 25):
         for end in (b"", b"\n", b"\r\n", b"\nA\n"):
-            lines = Input(io.BytesIO(b"x" * size + end), max_line_bytes=20).lines()
+            lines = Input(io.BytesIO(b"x" * size + end), Faults(max_line_bytes=20)).lines()
             assert list(lines) == ["x" * size if size <= 20 else None, *(["A"] if b"A" in end else [])]
     refused = translate(joined([b"A dog", b"the dog " * 10]), "--max-line-bytes", 20, "--long", "fail")
     assert refused.code == 3 and "input: line 2: more than 20 bytes (--max-line-bytes)" in refused.err
@@ -694,7 +694,7 @@ def test_windows_are_bounded_in_bytes() -> None:
             read += len(buffer)
             return len(buffer)
 
-    read_windows = windows_of(Input(io.BufferedReader(Endless()), max_line_bytes=2 << 20))
+    read_windows = windows_of(Input(io.BufferedReader(Endless()), Faults(max_line_bytes=2 << 20)))
     for number in (1, 2, 3):
         window = next(read_windows)
         assert sum(len(line or "") for line in window) < 3 << 20

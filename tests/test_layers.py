@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import Array
 
+from transformer.config import Model
 from transformer.model.layers import Embedding, FeedForward, Linear, Norm, Residual, dropout, sinusoids
 
 FLOAT32 = jnp.dtype(jnp.float32)
@@ -44,7 +45,8 @@ def test_norm_takes_its_statistics_in_float32() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_feed_forward(activation: str) -> None:
-    layer = FeedForward(5, 11, activation, dtype=FLOAT32, rng=jax.random.key(0))
+    settings = Model(d_model=5, d_ff=11, num_heads=1, positions="learned", activation=activation)
+    layer = FeedForward(settings, dtype=FLOAT32, rng=jax.random.key(0))
     layer.up.bias[...], layer.down.bias[...] = normal(1, 11), normal(2, 5)
     x = normal(3, 2, 3, 5)
     up, down, up_bias, down_bias = (
@@ -91,18 +93,22 @@ def test_sinusoids() -> None:
     np.testing.assert_allclose(sinusoids(jnp.asarray(positions), 6), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("norm_first", [True, False])
-def test_residual_norms_before_the_sublayer_or_after_the_sum(norm_first: bool) -> None:
-    residual = Residual(7, 0.5, 1e-5, norm_first=norm_first)
+def residual_of(norm: str) -> Residual:
+    return Residual(Model(d_model=7, num_heads=1, positions="learned", dropout=0.5, norm_epsilon=1e-5, norm=norm))
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_residual_norms_before_the_sublayer_or_after_the_sum(norm: str) -> None:
+    residual = residual_of(norm)
     x = normal(1, 3, 7)
     exact = np.asarray(x, np.float64)
-    expected = exact + np.sin(normed(exact, 1e-5)) if norm_first else normed(exact + np.sin(exact), 1e-5)
+    expected = exact + np.sin(normed(exact, 1e-5)) if norm == "pre" else normed(exact + np.sin(exact), 1e-5)
     np.testing.assert_allclose(residual(x, jnp.sin, None), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_residual_drops_of_the_sublayer_only() -> None:
     x = normal(1, 101, 7)
-    found = Residual(7, 0.5, 1e-5, norm_first=True)(x, jnp.ones_like, jax.random.key(0)) - x
+    found = residual_of("pre")(x, jnp.ones_like, jax.random.key(0)) - x
     np.testing.assert_allclose(np.unique(np.round(found, 4)), [0, 2])
 
 

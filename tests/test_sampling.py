@@ -14,7 +14,7 @@ from toys import CODES, Toy, extended, toy_step
 from transformer.config import Sampling
 from transformer.config.loading import with_overrides
 from transformer.decoding.generate import generate, most_probable
-from transformer.decoding.hypotheses import Hypotheses, Symbols
+from transformer.decoding.hypotheses import Hypotheses, Rules, Symbols
 from transformer.decoding.sampling import Sampled
 from transformer.errors import UsageError
 
@@ -37,17 +37,9 @@ def run(
     """`cut` is temperature, top_k, top_p; none: greedy."""
     choose = most_probable if cut is None else sampled(keys, cut)
     cache = Toy(logits, jnp.zeros((len(logits), count), jnp.int32))
-    return generate(
-        toy_step,
-        cache,
-        limits,
-        SYMBOLS,
-        choose,
-        count=count,
-        cache_length=L,
-        min_length=0,
-        length_penalty=jnp.float32(0.6),
-    )
+    penalty = jnp.float32(0.6)
+    rules = Rules(SYMBOLS, cache_length=L, min_length=0, max_lengths_B=limits, length_penalty=penalty)
+    return generate(toy_step, cache, rules, choose, count=count)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer.decoding.top import top_k
+from transformer.decoding.beam import top_k
 
 
 @pytest.mark.parametrize("size", [11, 1281, 5000])

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformer.evaluation.report import evaluate
+    from transformer.evaluation.metrics import evaluate
     from transformer.run.resume import load_config
     from transformer.run.trainer import train
     from transformer.translation.translator import Translation, Translator
@@ -14,7 +14,7 @@ __all__ = ["Translation", "Translator", "evaluate", "load_config", "train"]
 _MODULES = {
     "Translation": "transformer.translation.translator",
     "Translator": "transformer.translation.translator",
-    "evaluate": "transformer.evaluation.report",
+    "evaluate": "transformer.evaluation.metrics",
     "load_config": "transformer.run.resume",
     "train": "transformer.run.trainer",
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from transformer.config import Config
-from transformer.config.loading import Setting, sections, settings, settings_of
+from transformer.config.loading import AnySection, Setting, sections, settings, settings_of, with_overrides
 from transformer.config.section import Section, expand_home
 from transformer.errors import UsageError, nearest
 
@@ -54,7 +54,7 @@ def config_parser(command: str, description: str) -> Parser:
 def add_section(
     parser: Parser, section: type[Section], prefix: str, meaning: str, short: Iterable[str] = (), default: bool = False
 ) -> None:
-    """Adds a flag `--PREFIX.KEY` for every setting of a section, and `--KEY` for those in `short`; see `section_of`.
+    """Adds a flag `--PREFIX.KEY` for every setting of a section, and `--KEY` for those in `short`; see `with_flags`.
 
     An empty prefix adds `--KEY` for all. `default`: the help states the defaults.
     """
@@ -78,10 +78,10 @@ def _add_setting(
     )
 
 
-def section_of(arguments: argparse.Namespace, section: type[Section], prefix: str) -> dict[str, str]:
-    """Returns the settings that the flags of `add_section` give, by their names in the section."""
-    given = vars(arguments)
-    return {name: given[f"{prefix}{name}"] for name in section.model_fields if f"{prefix}{name}" in given}
+def with_flags(section: AnySection, arguments: argparse.Namespace, prefix: str = "") -> AnySection:
+    """Returns the section with the settings that the flags of `add_section` give. Raises UsageError."""
+    given = {name: getattr(arguments, f"{prefix}{name}", None) for name in section.__class__.model_fields}
+    return with_overrides(section, given, prefix.rstrip("."))
 
 
 def add_check(parser: Parser) -> None:

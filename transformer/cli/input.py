@@ -11,17 +11,19 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from dataclasses import dataclass, field
+from typing import Annotated, Any, BinaryIO, Literal, cast
 
+from pydantic import Field
+
+from transformer.config.section import Section
 from transformer.data.checks.damage import damaged
 from transformer.data.lines import BLOCK, decode_line, open_bytes, read_lines, without_end
 from transformer.errors import DataError
 
-MAX_LINE_BYTES = 1 << 20
 PATIENCE = 0.05  # seconds to wait for the next line of a pipe or a terminal, before the lines so far are translated
 
-_CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")
+_CONTROL_BUT_TAB = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f]")  # tabs are common in real texts
 _ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # json does not escape these
 
 
@@ -54,51 +56,62 @@ def json_line(fields: dict[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False).translate(_ESCAPED_BREAKS) + "\n"
 
 
+class Faults(Section):
+    """How translate treats faulty lines. Not part of a config."""
+
+    on_bad_utf8: Literal["replace", "fail"] = "replace"
+    """replace invalid bytes by U+FFFD (replace), or stop there with exit code 3 (fail)"""
+    max_line_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
+    """a line with more bytes is not read: it is left blank, or with --long fail an error"""
+
+
 @dataclass
 class Input:
     """The lines of a stream as text. Counts their faults."""
 
     stream: BinaryIO
-    max_line_bytes: int = MAX_LINE_BYTES
-    """a line with more bytes is None, or a DataError with `fail_on_long`"""
+    options: Faults = field(default_factory=Faults)
     fail_on_long: bool = False
+    """a line of more than `options.max_line_bytes` is a DataError; otherwise it is None"""
     patience: float = PATIENCE
-    fail_on_bad_utf8: bool = False
-    """a line that is not UTF-8 is a DataError; otherwise invalid bytes become U+FFFD"""
     count: int = 0
     """lines read"""
     not_utf8: int = 0
     with_controls: int = 0
 
     def __post_init__(self) -> None:
-        self._arriving = _ArrivingStream(self.stream) if _is_pipe_or_terminal(self.stream) else None
+        self._arriving: _ArrivingStream | None = None
+        with suppress(OSError):  # a stream in memory
+            if not stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode):  # a pipe or a terminal
+                self._arriving = _ArrivingStream(self.stream)
 
     def lines(self) -> Iterator[str | None]:
         """Yields each line; None for a line that is too long to be read. Raises DataError."""
         stream = cast(BinaryIO, self._arriving) or self.stream
-        return map(self._text, read_bounded_lines(stream, self.max_line_bytes))
+        return map(self._text, read_bounded_lines(stream, self.options.max_line_bytes))
 
     def is_ready(self) -> bool:
         """Whether the next line, or the end, has arrived; waits for a moment."""
-        return self._arriving is None or self._arriving.has_line(self.max_line_bytes + 2, self.patience)  # CR and LF
+        max_bytes = self.options.max_line_bytes + 2  # CR and LF
+        return self._arriving is None or self._arriving.has_line(max_bytes, self.patience)
 
     def _text(self, raw: bytes | None) -> str | None:
         self.count += 1
         if raw is None:
             if self.fail_on_long:
                 raise self._error(
-                    f"more than {self.max_line_bytes} bytes (--max-line-bytes); shorten it, or raise the limit"
+                    f"more than {self.options.max_line_bytes} bytes (--max-line-bytes); shorten it, or raise the limit"
                 )
             return None
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as problem:
-            if self.fail_on_bad_utf8:
+            if self.options.on_bad_utf8 == "fail":
                 place = f"byte {problem.start + 1} of the line, 0x{raw[problem.start]:02x},"
                 raise self._error(f"{place} is not UTF-8; fix it, or use --on-bad-utf8 replace") from None
             self.not_utf8 += 1
             text = decode_line(raw)
-        self.with_controls += has_controls(text)
+        self.with_controls += not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
         return text
 
     def _error(self, fault: str) -> DataError:
@@ -128,20 +141,8 @@ def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | Non
         raise damaged(stream, problem) from None
 
 
-def has_controls(text: str) -> bool:
-    """Whether the text has control characters other than tabs, which are common in real texts."""
-    return not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
-
-
 def format_line_count(count: int) -> str:
     return f"{count} line" if count == 1 else f"{count} lines"
-
-
-def _is_pipe_or_terminal(stream: BinaryIO) -> bool:
-    try:
-        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except OSError:  # a stream in memory
-        return False
 
 
 class _ArrivingStream:

@@ -7,14 +7,15 @@ from pathlib import Path
 import jax
 
 
-def configure_jax() -> None:
+def configure_jax(*, cpu_only: bool = False) -> None:
     """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or else in the user's cache folder.
 
-    Without a folder that can be written, every run compiles them again.
+    Without a folder that can be written, every run compiles them again. `cpu_only`: accelerators are not used.
     """
+    if cpu_only:
+        jax.config.update("jax_platforms", "cpu")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    has_home = cache.is_absolute()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and has_home:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute():  # it is not if there is no home directory
         jax.config.update("jax_compilation_cache_dir", str(cache / "transformer-translation" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of an error that it also raises

@@ -1,14 +1,30 @@
-"""The model that a command writes: into a new place, complete or absent."""
+"""The model that a command writes: into a new place, complete or absent, and checked against the other program."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from transformer.cli.input import read_text
+from transformer.config.tables import import_object
 from transformer.errors import UsageError
 from transformer.files.manifest import enclosing
 from transformer.files.model_files import new_and_old
+
+if TYPE_CHECKING:
+    from transformer.translation.translator import Translator
+
+log = logging.getLogger(__name__)
+
+MAX_LINES = 1000  # of a file, to check with
+SENTENCES = 20  # of the built-in corpus
+PEERS = {  # export --to, import --from -> the other program, and the class that runs it
+    "ctranslate2": ("CTranslate2", "transformer.interop.ctranslate2.export:CTranslate2"),
+    "marian": ("Transformers", "transformer.interop.marian.peer:Marian"),
+}
 
 
 def check_output(path: str) -> Path:
@@ -41,20 +57,49 @@ def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
     existed, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
     try:
         yield
-    except Rejected as problem:
-        if keep:
+    except BaseException as problem:
+        is_rejected = isinstance(problem, Rejected)
+        if is_rejected and keep:
             raise Rejected(f"{problem}; it is kept in {place}") from None
-        _restore(place, missing, existed=existed)
-        raise Rejected(f"{problem}; {place} was deleted; --keep keeps it") from None
-    except BaseException:
-        _restore(place, missing, existed=existed)
+        shutil.rmtree(place, ignore_errors=True)
+        if existed:
+            place.mkdir()
+        for parent in missing:
+            with suppress(OSError):  # absent, or other files have been put there meanwhile
+                parent.rmdir()
+        if is_rejected:
+            raise Rejected(f"{problem}; {place} was deleted; --keep keeps it") from None
         raise
 
 
-def _restore(place: Path, missing: Sequence[Path], *, existed: bool) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    if existed:
-        place.mkdir()
-    for parent in missing:
-        with suppress(OSError):  # absent, or other files have been put there meanwhile
-            parent.rmdir()
+def lines_to_check(path: str | None) -> list[str]:
+    """Returns the first lines of a file, or sentences of the built-in corpus. Raises DataError if there is no file."""
+    if path is None:
+        from transformer.data.clauses import clauses
+
+        return [english for english, _ in clauses("test", SENTENCES)]
+    return read_text(path)[:MAX_LINES]
+
+
+def check_agreement(
+    translator: "Translator", folder: str | Path, peer: str, lines: Sequence[str], *, exact: bool
+) -> None:
+    """Logs how far the model in `folder`, run by a program of PEERS, agrees, or that the program is not installed.
+
+    Raises Rejected if they disagree. `exact`: both have the same weights, not rounded ones.
+    """
+    from transformer.interop.agreement import agreement, in_float32
+
+    program, place = PEERS[peer]
+    try:
+        other = import_object(place)(Path(folder), translator.tokenizers, translator.config)
+    except ImportError as problem:
+        log.info("not checked against %s: %s", program, problem)
+        return
+    found = agreement(in_float32(translator), other, lines)
+    log.info("%s", found)
+    if not found.sentences:
+        what = "translation" if found.tokens else "line"
+        log.warning("warning: no %s of the %d lines could be compared; give others with --check", what, len(lines))
+    if fault := found.fault(exact=exact):
+        raise Rejected(f"{program} does not give the same results: {fault}")

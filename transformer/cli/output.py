@@ -26,6 +26,8 @@ class Output:
     """A stream of complete lines: a signal that arrives while lines are written stops the process after them."""
 
     def __init__(self, stream: BinaryIO) -> None:
+        with suppress(OSError, AttributeError):  # a stream in memory; Windows, before Python 3.12
+            os.set_blocking(stream.fileno(), True)  # otherwise a full pipe is an error
         self._stream = stream
         self._stop = StopRequest(lambda number: Stopped(128 + number), interruptible=True)
 
@@ -34,34 +36,17 @@ class Output:
         with self._stop.interruptible(False):
             rest = memoryview(lines)
             while rest:
-                try:
-                    count = self._stream.write(rest)
-                except BlockingIOError as full:
-                    count = full.characters_written
-                    self._wait()
-                else:
-                    if count is None:  # a raw stream that is full
-                        self._wait()
-                rest = rest[count or 0 :]
+                rest = rest[self._stream.write(rest) :]
         self.raise_if_stopped()
 
     def flush(self) -> None:
         with self._stop.interruptible(False):
-            while True:
-                try:
-                    self._stream.flush()
-                    break
-                except BlockingIOError:
-                    self._wait()
+            self._stream.flush()
         self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
         """Raises Stopped if a signal arrived while it could not be raised."""
         self._stop.raise_if_requested()
-
-    def _wait(self) -> None:
-        """Waits for space in a pipe or a terminal that does not block."""
-        select.select([], [self._stream.fileno()], [])
 
     @contextmanager
     def handling_signals(self) -> Iterator["Output"]:

@@ -27,14 +27,11 @@ def main(words: Sequence[str]) -> None:
     if count < 1:
         raise UsageError(f"{flag} {count}: must be at least 1")
     place, run = check_output(arguments.output), Path(arguments.run)
-    import jax
-
     from transformer.cli.jax_setup import configure_jax
     from transformer.run.averaging import average, best_steps, newest_steps, read_config
     from transformer.translation.model_dir import save_model
 
-    configure_jax()
-    jax.config.update("jax_platforms", "cpu")  # sums need no accelerator, whose memory a training may use
+    configure_jax(cpu_only=True)  # sums need no accelerator, whose memory a training may use
     config = read_config(run)
     choose = newest_steps if flag == "--last" else best_steps
     steps = choose(run, count, config.train)

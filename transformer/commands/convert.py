@@ -35,15 +35,7 @@ def main(words: Sequence[str]) -> None:
     jax.config.update("jax_platforms", "cpu")  # nothing that is computed needs an accelerator
     source = find_model(arguments.model)
     model, tokenizers, config = load_model(source)
-    before = (source / "model.safetensors").stat().st_size
     save_model(place, model, tokenizers, config.model_copy(update={"weights": arguments.dtype}))
-    after = (place / "model.safetensors").stat().st_size
-    log.info(
-        "converted %s from %s to %s in %s: %.2f MB -> %.2f MB",
-        source,
-        config.weights,
-        arguments.dtype,
-        arguments.output,
-        before / 1e6,
-        after / 1e6,
-    )
+    names = source, config.weights, arguments.dtype, arguments.output
+    sizes = [(directory / "model.safetensors").stat().st_size / 1e6 for directory in (source, place)]
+    log.info("converted %s from %s to %s in %s: %.2f MB -> %.2f MB", *names, *sizes)

@@ -39,22 +39,17 @@ def main(words: Sequence[str]) -> None:
         raise UsageError("evaluate: --source and --beam-size go with --model, not with --hypothesis")
     with_overrides(Decode(), {"beam_size": arguments.beam_size}, "decode")  # checks it before anything is read
     with open_output("-") as output:
-        output.write(_report(*_read(arguments, output), arguments).encode())
-
-
-def _read(arguments: Namespace, output: Output) -> tuple[list[str], list[str]]:
-    """Hypotheses and references. Raises DataError if they do not have the same number of lines."""
-    references = read_text(arguments.reference)
-    named = arguments.source if arguments.hypothesis is None else arguments.hypothesis
-    lines = read_text(named)
-    check_line_counts(named, len(lines), arguments.reference, len(references))
-    if arguments.hypothesis is None:
-        lines = _translate(arguments.model, lines, arguments.beam_size, output)
-    return lines, references
+        references = read_text(arguments.reference)
+        named = arguments.source if arguments.hypothesis is None else arguments.hypothesis
+        lines = read_text(named)
+        check_line_counts(named, len(lines), arguments.reference, len(references))
+        if arguments.hypothesis is None:
+            lines = _translate(arguments.model, lines, arguments.beam_size, output)
+        output.write(_report(lines, references, arguments).encode())
 
 
 def _report(hypotheses: Sequence[str], references: Sequence[str], arguments: Namespace) -> str:
-    from transformer.evaluation.report import evaluate
+    from transformer.evaluation.metrics import evaluate
 
     scores = evaluate(hypotheses, references, lowercase=arguments.lowercase, tokenize=arguments.tokenize)
     if arguments.format == "json":

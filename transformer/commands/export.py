@@ -1,6 +1,5 @@
 """export: writes a model for another program."""
 
-import importlib
 import importlib.util
 import logging
 import shutil
@@ -8,16 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformer.cli.arguments import Parser, add_check, add_section, path, section_of
-from transformer.cli.model_output import check_output, restore_on_failure
+from transformer.cli.arguments import Parser, add_check, add_section, path, with_flags
+from transformer.cli.model_output import check_agreement, check_output, lines_to_check, restore_on_failure
 from transformer.config import Decode
-from transformer.config.loading import with_overrides
+from transformer.config.tables import import_object
 from transformer.errors import UsageError, cannot_write
 from transformer.files.atomic import put_directory
 from transformer.files.model_files import new_and_old
 
 if TYPE_CHECKING:
-    from transformer.interop.agreement import Peer
     from transformer.translation.translator import Translator
 
 log = logging.getLogger(__name__)
@@ -44,54 +42,39 @@ def main(words: Sequence[str]) -> None:
     if arguments.to == "marian" and arguments.quantization != "float32":
         raise UsageError("--quantization: not for Marian models; convert --dtype changes the precision of a model")
     place = check_output(arguments.output)
-    import jax
-
     from transformer.cli.jax_setup import configure_jax
-    from transformer.cli.peers import check_agreement, lines_to_check
     from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
-    configure_jax()
-    jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
+    configure_jax(cpu_only=True)  # the check compares results in float32 without TF32
     translator = Translator.load(arguments.model)
-    decode = with_overrides(translator.config.decode, section_of(arguments, Decode, "decode."), "decode")
+    decode = with_flags(translator.config.decode, arguments, "decode.")
     translator.config = translator.config.model_copy(update={"decode": decode})
-    write, peer = (_ctranslate2 if arguments.to == "ctranslate2" else _marian)(translator, arguments.quantization)
+    write = _exporter(translator, arguments.to, arguments.quantization)
     with restore_on_failure(place, keep=arguments.keep):
         _put(place, write)
         size = sum(file.stat().st_size for file in place.iterdir()) / 1e6
         log.info("exported %s to %s: %.2f MB", arguments.model, arguments.output, size)
-        is_exact = arguments.quantization == "float32"
-        program = "CTranslate2" if arguments.to == "ctranslate2" else "Transformers"
-        check_agreement(translator, lambda: peer(place), lines, program, exact=is_exact)
+        check_agreement(translator, place, arguments.to, lines, exact=arguments.quantization == "float32")
 
 
-Write = Callable[[Path], None]
-Open = Callable[[Path], "Peer"]
-
-
-def _ctranslate2(translator: "Translator", quantization: str) -> tuple[Write, Open]:
+def _exporter(translator: "Translator", program: str, quantization: str) -> Callable[[Path], None]:
+    """Returns a function that writes the model into a directory. Raises UsageError."""
     try:
-        ours = importlib.import_module("transformer.interop.ctranslate2.export")
+        exporter = import_object(f"transformer.interop.{program}.export:exporter")
     except ImportError as problem:
         raise UsageError(
-            f"--to ctranslate2: {problem}; pip install 'transformer-translation[ct2]', or: pip install ctranslate2"
+            f"--to {program}: {problem}; pip install 'transformer-translation[ct2]', or: pip install ctranslate2"
         ) from None
+    parts = translator.model, translator.tokenizers, translator.config
+    if program == "marian":
+        return exporter(*parts)
     if "bfloat16" in quantization and importlib.util.find_spec("torch") is None:
         raise UsageError(f"--quantization {quantization}: CTranslate2 needs PyTorch to write that; pip install torch")
-    parts = translator.model, translator.tokenizers, translator.config
-    return ours.exporter(*parts, quantization), lambda place: ours.CTranslate2(place, *parts[1:])
+    return exporter(*parts, quantization)
 
 
-def _marian(translator: "Translator", quantization: str) -> tuple[Write, Open]:
-    from transformer.cli.peers import marian
-    from transformer.interop.marian import export as marian_export
-
-    parts = translator.model, translator.tokenizers, translator.config
-    return marian_export.exporter(*parts), lambda place: marian(place, *parts[1:])
-
-
-def _put(place: Path, write: Write) -> None:
+def _put(place: Path, write: Callable[[Path], None]) -> None:
     """Writes into a directory beside the place, which gets its name when it is complete."""
     from safetensors import SafetensorError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformer.cli.arguments import Parser, add_check, path
-from transformer.cli.model_output import check_output, restore_on_failure
+from transformer.cli.model_output import check_agreement, check_output, lines_to_check, restore_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +26,16 @@ def main(words: Sequence[str]) -> None:
     add_check(parser)
     arguments = parser.parse(words)
     place = check_output(arguments.output)
-    import jax
-
     from transformer.cli.jax_setup import configure_jax
-    from transformer.cli.peers import check_agreement, lines_to_check, marian
     from transformer.interop.marian.import_ import import_marian
     from transformer.translation.model_dir import save_model
     from transformer.translation.translator import Translator
 
     lines = lines_to_check(arguments.check)
-    configure_jax()
-    jax.config.update("jax_platforms", "cpu")  # the check compares results in float32 without TF32
+    configure_jax(cpu_only=True)  # the check compares results in float32 without TF32
     imported = import_marian(Path(arguments.folder), arguments.source, arguments.target)
     with restore_on_failure(place, keep=arguments.keep):
         save_model(place, *imported)
         config = imported.config
         log.info("imported %s to %s: %s -> %s", arguments.folder, arguments.output, config.source, config.target)
-        translator = Translator.load(place)
-        peer = Path(arguments.folder), translator.tokenizers, translator.config
-        check_agreement(translator, lambda: marian(*peer), lines, "Transformers", exact=True)
+        check_agreement(Translator.load(place), arguments.folder, arguments.program, lines, exact=True)

@@ -8,7 +8,6 @@ from transformer.cli.arguments import config_of, config_parser
 from transformer.config import Config
 from transformer.data.batches import Batches, choose_buckets, row_multiple
 from transformer.data.prepare import Prepared, open_all, prepare
-from transformer.data.tokenizer import Tokenizers
 from transformer.errors import reporting_full_disk
 
 
@@ -22,7 +21,14 @@ def main(words: Sequence[str]) -> None:
     from transformer.run.run_dir import lock  # imported here, because its imports would slow down --help
 
     with reporting_full_disk(config.directory), lock(config.directory):
-        config, tokenizers = _complete(config)
+        tokenizers = None
+        if config.train.init_from:  # other configs do not wait for JAX
+            import jax
+
+            from transformer.run.initial_model import complete
+
+            jax.config.update("jax_platforms", "cpu")  # nothing that is computed needs an accelerator
+            config, tokenizers = complete(config)
         corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
     _report(config, corpus)
 
@@ -47,15 +53,3 @@ def _report(config: Config, corpus: Prepared) -> None:
         (corpus.tokenizers.target, corpus.train.target),
     ):
         print("  " + " ".join(tokenizer.pieces(sentences[0].tolist())))
-
-
-def _complete(config: Config) -> tuple[Config, Tokenizers | None]:
-    """Adds the settings of the model of train.init_from, which needs JAX; other configs do not wait for it."""
-    if not config.train.init_from:
-        return config, None
-    import jax
-
-    from transformer.run.initial_model import complete
-
-    jax.config.update("jax_platforms", "cpu")  # nothing that is computed needs an accelerator
-    return complete(config)

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from transformer.cli.arguments import Parser, add_section, path, section_of
-from transformer.cli.input import MAX_LINE_BYTES, Input, format_line_count, json_line, open_input
+from transformer.cli.arguments import Parser, add_section, path, with_flags
+from transformer.cli.input import Faults, Input, format_line_count, json_line, open_input
 from transformer.cli.output import Output, open_output, refuse_overwriting
-from transformer.config import MAX_HYPOTHESES, Decode, Sampling
-from transformer.config.loading import with_overrides
+from transformer.config import Decode, Lines, Sampling
 from transformer.errors import UsageError
 
 if TYPE_CHECKING:
-    from transformer.translation.translator import Translation, Translator
+    from transformer.translation.translator import Translation
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +24,25 @@ Translate = Callable[..., "Iterator[Translation]"]
 
 def main(words: Sequence[str]) -> None:
     arguments = _parser().parse(words)
-    sampling = _check(arguments)
+    _check(arguments)
+    lines, faults = with_flags(Lines(), arguments), with_flags(Faults(), arguments)
+    sampling = with_flags(Sampling(), arguments)
     from transformer.cli.jax_setup import configure_jax
     from transformer.translation.translator import Translator
 
     configure_jax()
-    translate = _translate_function(Translator.load(arguments.model), arguments, sampling)
+    translator = Translator.load(arguments.model)
+    translate = partial(
+        translator.translate,
+        n_best=lines.n_best,
+        long=lines.long,
+        sampling=sampling if arguments.sample else None,
+        decode=with_flags(translator.config.decode, arguments, "decode."),
+    )
     translate([])  # refuses options that this model does not support before any input is read
     began = time.perf_counter()
     with open_input(arguments.input) as stream, open_output(arguments.output) as output:
-        source = Input(
-            stream,
-            max_line_bytes=arguments.max_line_bytes,
-            fail_on_long=arguments.long == "fail",
-            fail_on_bad_utf8=arguments.on_bad_utf8 == "fail",
-        )
+        source = Input(stream, faults, fail_on_long=lines.long == "fail")
         skipped = _write_translations(translate, source, output, arguments.format)
     if arguments.quiet:
         return
@@ -48,17 +51,6 @@ def main(words: Sequence[str]) -> None:
     if skipped:
         log.warning("%s too long: left blank", format_line_count(skipped))
     log.info("%s in %.1f s", format_line_count(source.count), time.perf_counter() - began)
-
-
-def _translate_function(translator: "Translator", arguments: Namespace, sampling: Sampling | None) -> Translate:
-    """Returns `translator.translate` with the options of the command line bound."""
-    return partial(
-        translator.translate,
-        n_best=arguments.n_best,
-        sampling=sampling,
-        long=arguments.long,
-        decode=with_overrides(translator.config.decode, section_of(arguments, Decode, "decode."), "decode"),
-    )
 
 
 def _write_translations(translate: Translate, source: Input, output: Output, output_format: str) -> int:
@@ -118,53 +110,21 @@ def _parser() -> Parser:
         help="text: one line per hypothesis; jsonl: one object per line of input: line, source, translation, score,"
         " flags (and n_best); nbest: Marian's `LINE ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
     )
-    parser.add_argument(
-        "--n-best", type=int, default=1, metavar="N", help="hypotheses per line, best first (default: 1)"
-    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors on stderr")
-    _add_input_faults(parser)
+    add_section(parser, Lines, "", "How each line is translated.", default=True)
+    add_section(parser, Faults, "", "Each kind of fault is reported in one line on stderr.", default=True)
     add_section(parser, Decode, "decode.", "The search (defaults: those of the model).", WITHOUT_PREFIX)
     parser.add_argument("--sample", action="store_true", help="sample --n-best translations per line, best first")
     add_section(parser, Sampling, "", "How --sample draws translations at random.", default=True)
     return parser
 
 
-def _add_input_faults(parser: Parser) -> None:
-    faults = parser.add_argument_group("faulty input", "Each kind of fault is reported in one line on stderr.")
-    faults.add_argument(
-        "--on-bad-utf8",
-        choices=("replace", "fail"),
-        default="replace",
-        help="replace invalid bytes by U+FFFD, or stop there with exit code 3 (default: replace)",
-    )
-    faults.add_argument(
-        "--long",
-        choices=("split", "skip", "fail"),
-        default="split",
-        help="a line with more tokens than the model takes: translate it in parts, leave its line blank, or stop there"
-        " with exit code 3 (default: split)",
-    )
-    faults.add_argument(
-        "--max-line-bytes",
-        type=int,
-        default=MAX_LINE_BYTES,
-        metavar="N",
-        help="a line with more bytes is not read: it is left blank, or with --long fail an error (default %(default)s)",
-    )
-
-
-def _check(arguments: Namespace) -> Sampling | None:
-    """Returns the options of sampling. Raises UsageError for arguments that no model supports."""
-    with_overrides(Decode(), section_of(arguments, Decode, "decode."), "decode")
-    given = section_of(arguments, Sampling, "")
-    sampling = with_overrides(Sampling(), given)
-    if given and not arguments.sample:
+def _check(arguments: Namespace) -> None:
+    """Raises UsageError for arguments that no model supports."""
+    with_flags(Decode(), arguments, "decode.")
+    if not arguments.sample and any(name in arguments for name in Sampling.model_fields):
         raise UsageError("--temperature, --top-k, --top-p and --seed need --sample")
-    for name, most in (("n_best", MAX_HYPOTHESES), ("max_line_bytes", 1 << 30)):
-        if not 1 <= getattr(arguments, name) <= most:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: must be from 1 to {most}")
     for name, stream in (("input", "stdin"), ("output", "stdout")):
         if not getattr(arguments, name):
             raise UsageError(f"--{name}: the name of the file is empty; use - for {stream}")
     refuse_overwriting(arguments.output, arguments.input, model=arguments.model)
-    return sampling if arguments.sample else None

@@ -12,14 +12,14 @@ from pydantic import Field, model_validator
 
 from transformer.config.about import About
 from transformer.config.data import Data
-from transformer.config.decode import MAX_HYPOTHESES, Decode, Sampling
+from transformer.config.decode import Decode, Lines, Sampling
 from transformer.config.mesh import Mesh
 from transformer.config.model import Model
 from transformer.config.section import CHANGES_RESULT, HARMLESS, Section, UserPath
 from transformer.config.tokenizer import Tokenizer
 from transformer.config.train import ALL, MEAN, Train
 
-__all__ = ["MAX_HYPOTHESES", "About", "Config", "Data", "Decode", "Mesh", "Model", "Sampling", "Tokenizer", "Train"]
+__all__ = ["About", "Config", "Data", "Decode", "Lines", "Mesh", "Model", "Sampling", "Tokenizer", "Train"]
 
 
 class Config(Section):

@@ -40,3 +40,13 @@ class Sampling(Section):
     """draw only from the fewest tokens that hold this probability (Holtzman et al. 2020)"""
     seed: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] = 1
     """determines each draw, together with the number of the line"""
+
+
+class Lines(Section):
+    """How translate treats a line. Not part of a config."""
+
+    n_best: Annotated[int, Field(ge=1, le=MAX_HYPOTHESES)] = 1
+    """hypotheses per line, best first"""
+    long: Literal["split", "skip", "fail"] = "split"
+    """a line with more tokens than the model takes: translate it in parts (split), leave its line blank (skip), or stop
+    there with exit code 3 (fail)"""

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from transformer.config import Config
 from transformer.config.section import Effect, Section
-from transformer.errors import UsageError
+from transformer.errors import UsageError, nearest
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -32,28 +32,21 @@ class Setting(NamedTuple):
 
 def settings() -> list[Setting]:
     """Returns every setting of a config, section by section."""
-    found = []
-    for name, field in Config.model_fields.items():
-        if isinstance(field.default, Section):
-            found += settings_of(type(field.default), f"{name}.")
-        else:
-            found.append(_setting(name, field))
-    return found
+    return settings_of(Config)
 
 
 def settings_of(section: type[Section], prefix: str = "") -> list[Setting]:
-    """Returns the settings of one section; their keys start with the prefix."""
-    return [_setting(f"{prefix}{name}", field) for name, field in section.model_fields.items()]
-
-
-def _setting(key: str, field: FieldInfo) -> Setting:
-    return Setting(
-        key=key,
-        meaning=" ".join((field.description or "").split()),
-        default=json.dumps(field.default),
-        takes_several=get_origin(field.annotation) is tuple,
-        effect=next((each for each in field.metadata if isinstance(each, Effect)), None),
-    )
+    """Returns the settings of a section and of the sections in it; their keys start with the prefix."""
+    found: list[Setting] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.default, Section):
+            found += settings_of(type(field.default), f"{prefix}{name}.")
+        else:
+            meaning = " ".join((field.description or "").split())
+            effect = next((each for each in field.metadata if isinstance(each, Effect)), None)
+            takes_several = get_origin(field.annotation) is tuple
+            found.append(Setting(f"{prefix}{name}", meaning, json.dumps(field.default), takes_several, effect))
+    return found
 
 
 def sections() -> dict[str, str]:
@@ -76,7 +69,16 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
     Raises UsageError for a file that cannot be read or is not valid TOML.
     """
     shown = _printable(path)
-    values = _parse(path, shown)
+    try:
+        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UsageError(f"{shown}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{shown}: cannot be read as a config: {getattr(problem, 'strerror', problem)}") from None
+    except RecursionError:
+        raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
+    except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
+        raise UsageError(f"{shown}: not valid TOML: {problem}") from None
     for key, value in (overrides or {}).items():
         *section, name = key.split(".")
         place = values
@@ -116,29 +118,28 @@ def with_overrides(section: AnySection, overrides: Mapping[str, Any], name: str 
 
 
 def _explain(problem: ValidationError) -> str:
-    from transformer.config.messages import explain
-
-    return explain(problem.errors()[0])
+    """Turns an error of pydantic into `key = value: what is wrong and how to fix it`."""
+    error = problem.errors()[0]
+    key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
+    keys = [setting.key for setting in settings()]
+    match error["type"]:
+        case "extra_forbidden":
+            known = [*keys, *sections()]
+            same_name = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
+            return f"unknown key {key}{nearest(key, same_name) or nearest(key, known)}"
+        case "value_error":
+            fault = error["msg"].removeprefix("Value error, ")
+            return f"{key} = {fault}" if key in keys else fault
+        case "model_type":
+            return f"{key} = {error['input']!r}: must be a section; write [{key}]"
+        case "tuple_type":
+            return f"{key} = {error['input']!r}: should be a list"
+    return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _printable(path: str | Path) -> str:
     """The name of the file on one line, whatever characters it has."""
     return str(path) if str(path).isprintable() else repr(str(path))
-
-
-def _parse(path: str | Path, shown: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UsageError(f"{shown}: no such config file") from None
-    except OSError as problem:
-        raise UsageError(f"{shown}: cannot be read as a config: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        raise UsageError(f"{shown}: cannot be read as a config: {problem}") from None
-    except RecursionError:
-        raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
-    except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
-        raise UsageError(f"{shown}: not valid TOML: {problem}") from None
 
 
 def _lax_value(values: Mapping[str, Any]) -> str | None:

@@ -28,7 +28,6 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]  # bounded: an untrusted model must not request unbounded memory
 Depth = Annotated[int, Field(ge=1, le=1 << 10)]
-Updates = Annotated[int, Field(ge=0, le=1 << 30)]  # the optimizer counts updates in 32 bits
 Rate = Annotated[float, Field(ge=0, lt=1)]
 FreeText = Annotated[str, Field(max_length=10_000)]  # bounded, as Size
 

@@ -4,19 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from transformer.config.section import (
-    BY_CONTENT,
-    CHANGES_RESULT,
-    FIXED,
-    HARMLESS,
-    Count,
-    NonNegative,
-    Rate,
-    Section,
-    Updates,
-    UserPath,
-)
+from transformer.config.section import BY_CONTENT, CHANGES_RESULT, FIXED, HARMLESS, Count, Rate, Section, UserPath
 
+Updates = Annotated[int, Field(ge=0, le=1 << 30)]  # the optimizer counts updates in 32 bits
 ALL, MEAN = "all", "mean"  # the rules of Train.best_corpus for several validation corpora
 
 
@@ -66,5 +56,5 @@ class Train(Section):
     best_corpus: Annotated[UserPath, CHANGES_RESULT] = ALL
     """which corpus of data.valid decides which model is the best: "all" (their sentences together), "mean" (the mean of
     their scores), or one of them, written as in data.valid"""
-    patience: Annotated[NonNegative, CHANGES_RESULT] = 0
+    patience: Annotated[int, Field(ge=0), CHANGES_RESULT] = 0
     """validations in a row without a better model after which training ends; 0: never"""

@@ -8,14 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from transformer.decoding.hypotheses import (
-    AnyCache,
-    Hypotheses,
-    Step,
-    Symbols,
-    length_normalized,
-    next_log_probabilities,
-)
+from transformer.decoding.hypotheses import AnyCache, Hypotheses, Rules, Step
 
 # log-probabilities [B, K, V], position int [] -> the chosen tokens int [B, K]
 Choose = Callable[[Array, Array], Array]
@@ -38,31 +31,19 @@ class GenerationState(Generic[AnyCache]):
     hypotheses: Hypotheses
 
 
-def generate(
-    step: Step[AnyCache],
-    cache: AnyCache,
-    max_lengths_B: Array,
-    symbols: Symbols,
-    choose: Choose,
-    *,
-    count: int,
-    cache_length: int,
-    min_length: int,
-    length_penalty: Array,
-) -> Hypotheses:
+def generate(step: Step[AnyCache], cache: AnyCache, rules: Rules, choose: Choose, *, count: int) -> Hypotheses:
     """Returns K = `count` independent hypotheses of each sentence, each token chosen by `choose`, until the end symbol.
 
-    For the other arguments see `beam_search`. The log-probabilities are those of the model, before temperature, top-k
-    and top-p.
+    The log-probabilities are those of the model, before temperature, top-k and top-p.
     """
 
     def is_generating(state: GenerationState[AnyCache]) -> Array:
-        return (state.position < cache_length) & jnp.any(state.is_open)
+        return (state.position < rules.cache_length) & jnp.any(state.is_open)
 
     def extend(state: GenerationState[AnyCache]) -> GenerationState[AnyCache]:
         before = state.hypotheses
         logits_BKV, cache = step(state.last, state.cache, state.position)
-        next_BKV = next_log_probabilities(logits_BKV, symbols, state.position, min_length, max_lengths_B)
+        next_BKV = rules.next_log_probabilities(logits_BKV, state.position)
         chosen_BK = choose(next_BKV, state.position).astype(jnp.int32)
         added_BK = jnp.take_along_axis(next_BKV, chosen_BK[..., None], axis=-1)[..., 0]
         tokens_BK = jnp.where(state.is_open, chosen_BK, -1)
@@ -70,14 +51,14 @@ def generate(
         lengths = before.lengths + state.is_open.astype(jnp.int32)
         zero = jnp.zeros_like(state.position)  # of the same type, also if JAX counts in 64 bits
         tokens = jax.lax.dynamic_update_slice(before.tokens, tokens_BK[..., None], (zero, zero, state.position))
-        scores = length_normalized(log_probabilities, lengths, length_penalty)
+        scores = rules.score(log_probabilities, lengths)
         hypotheses = Hypotheses(tokens, lengths, log_probabilities, scores)
-        is_open = state.is_open & (chosen_BK != symbols.end)
+        is_open = state.is_open & (chosen_BK != rules.symbols.end)
         return GenerationState(state.position + 1, chosen_BK, is_open, cache, hypotheses)
 
-    shape = (max_lengths_B.shape[0], count)
+    shape = (len(rules.max_lengths_B), count)
     zeros = jnp.zeros(shape)
-    empty = Hypotheses(jnp.full((*shape, cache_length), -1, jnp.int32), zeros.astype(jnp.int32), zeros, zeros)
-    start = jnp.full(shape, symbols.start, jnp.int32)
+    empty = Hypotheses(jnp.full((*shape, rules.cache_length), -1, jnp.int32), zeros.astype(jnp.int32), zeros, zeros)
+    start = jnp.full(shape, rules.symbols.start, jnp.int32)
     initial = GenerationState(jnp.zeros((), jnp.int32), start, jnp.ones(shape, bool), cache, empty)
     return jax.lax.while_loop(is_generating, extend, initial).hypotheses

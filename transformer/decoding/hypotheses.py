@@ -1,7 +1,7 @@
 """The arguments and the results of a search."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import jax
@@ -41,30 +41,39 @@ class Hypotheses:
     log_probabilities: Array  # float32 [B, K], natural logarithm of the whole sequence; a forced end adds 0
     scores: Array  # float32 [B, K]; -inf: no hypothesis was found
 
-    def best(self, count: int) -> "Hypotheses":
-        """Returns the first `count` hypotheses of each sentence."""
-        return jax.tree.map(lambda x: x[:, :count], self)
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Rules:
+    """The rules of every search: which hypotheses are allowed, and how they are scored."""
 
-def length_normalized(log_probability: Array, length: Array, length_penalty: Array) -> Array:
-    """Returns the score log-probability / length ^ alpha, the end symbol counted in the length.
+    symbols: Symbols = field(metadata={"static": True})
+    cache_length: int = field(metadata={"static": True})
+    """L: the largest length limit that is possible"""
+    min_length: int = field(metadata={"static": True})
+    """number of tokens of text before which the end symbol is forbidden"""
+    max_lengths_B: Array
+    """length limits, int32 [B]: the maximum number of tokens of each sentence, the end symbol counted"""
+    length_penalty: Array
+    """alpha, float32 []"""
 
-    It is the score of Marian, CTranslate2 and Hugging Face. If the length limit forces the end of a hypothesis, the
-    forced end adds 1 to the length and 0 to the log-probability, as in CTranslate2 and Hugging Face.
-    """
-    return log_probability / length.astype(jnp.float32) ** length_penalty
+    def score(self, log_probability: Array, length: Array) -> Array:
+        """Returns log-probability / length ^ alpha, the end symbol counted in the length.
 
+        It is the score of Marian, CTranslate2 and Hugging Face. If the length limit forces the end of a hypothesis, the
+        forced end adds 1 to the length and 0 to the log-probability, as in CTranslate2 and Hugging Face.
+        """
+        return log_probability / length.astype(jnp.float32) ** self.length_penalty
 
-def next_log_probabilities(
-    logits_BKV: Array, symbols: Symbols, position: Array, min_length: int, max_lengths_B: Array
-) -> Array:
-    """Returns log softmax(logits) [B, K, V], with -inf for `symbols.never`, and for the end before `min_length` tokens.
+    def next_log_probabilities(self, logits_BKV: Array, position: Array) -> Array:
+        """Returns log softmax(logits) [B, K, V], with -inf for `symbols.never`, and for an end before `min_length`.
 
-    If the length limit leaves one token, that is the end: 0 for it (probability 1), and -inf for the others.
-    """
-    ids = jnp.arange(logits_BKV.shape[-1])
-    is_end_V = ids == symbols.end
-    forbidden_V = jnp.isin(ids, jnp.array(symbols.never, jnp.int32)) | (is_end_V & (position < min_length))
-    next_BKV = jnp.where(forbidden_V, -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
-    is_last_B = position + 1 >= max_lengths_B
-    return jnp.where(is_last_B[:, None, None], jnp.where(is_end_V, 0.0, -jnp.inf), next_BKV)
+        If the length limit leaves one token, that is the end: 0 for it (probability 1), and -inf for the others.
+        """
+        ids = jnp.arange(logits_BKV.shape[-1])
+        is_end_V = ids == self.symbols.end
+        never_V = jnp.isin(ids, jnp.array(self.symbols.never, jnp.int32))
+        forbidden_V = never_V | (is_end_V & (position < self.min_length))
+        next_BKV = jnp.where(forbidden_V, -jnp.inf, jax.nn.log_softmax(logits_BKV, axis=-1))
+        is_last_B = position + 1 >= self.max_lengths_B
+        return jnp.where(is_last_B[:, None, None], jnp.where(is_end_V, 0.0, -jnp.inf), next_BKV)

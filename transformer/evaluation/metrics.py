@@ -1,4 +1,4 @@
-"""BLEU and chrF, computed by sacreBLEU."""
+"""BLEU, chrF and TER, computed by sacreBLEU."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,20 +16,39 @@ class Score(NamedTuple):
     signature: str
 
 
+def evaluate(
+    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
+) -> list[Score]:
+    """Returns BLEU, chrF and TER of translations against references, line by line.
+
+    `lowercase` and `tokenize`, the name of a tokenizer of sacreBLEU, apply to BLEU only. Raises DataError.
+    """
+    return [
+        bleu(hypotheses, references, lowercase=lowercase, tokenize=tokenize),
+        chrf(hypotheses, references),
+        ter(hypotheses, references),
+    ]
+
+
 def bleu(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
 ) -> Score:
-    """BLEU (Papineni et al. 2002; Post 2018), 0 to 100. `tokenize` is the name of a tokenizer of sacreBLEU."""
+    """BLEU (Papineni et al. 2002; Post 2018), 0 to 100. Raises DataError."""
     # force: no warning about text that looks tokenized, because such input is allowed.
-    return corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), "BLEU", hypotheses, references)
+    return _corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), "BLEU", hypotheses, references)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """chrF2 (Popović 2015), 0 to 100."""
-    return corpus_score(CHRF(), "chrF", hypotheses, references)
+    """chrF2 (Popović 2015), 0 to 100. Raises DataError."""
+    return _corpus_score(CHRF(), "chrF", hypotheses, references)
 
 
-def corpus_score(metric: BLEU | CHRF | TER, name: str, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+def ter(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """Translation edit rate (Snover et al. 2006); lower is better. Raises DataError."""
+    return _corpus_score(TER(), "TER", hypotheses, references)
+
+
+def _corpus_score(metric: BLEU | CHRF | TER, name: str, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     """Computes a metric of sacreBLEU. Raises DataError if there are no lines, or their numbers differ."""
     if len(hypotheses) != len(references):
         raise DataError(f"{len(hypotheses)} translations for {len(references)} references: the numbers must be equal")

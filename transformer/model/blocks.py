@@ -27,10 +27,10 @@ class EncoderLayer(nnx.Module):
 
     def __init__(self, settings: config.Model, *, dtype: jnp.dtype, rng: Array):
         rngs = jax.random.split(rng, 2)
-        self.attention_residual = residual(settings)
-        self.self_attention = attention(settings, dtype=dtype, rng=rngs[0])
-        self.feed_forward_residual = residual(settings)
-        self.feed_forward = feed_forward(settings, dtype=dtype, rng=rngs[1])
+        self.attention_residual = Residual(settings)
+        self.self_attention = Attention(settings, dtype=dtype, rng=rngs[0])
+        self.feed_forward_residual = Residual(settings)
+        self.feed_forward = FeedForward(settings, dtype=dtype, rng=rngs[1])
 
     def __call__(self, x: Array, mask: Array, rng: Array | None) -> Array:
         rngs = split(rng, 3)
@@ -47,12 +47,12 @@ class DecoderLayer(nnx.Module):
 
     def __init__(self, settings: config.Model, *, dtype: jnp.dtype, rng: Array):
         rngs = jax.random.split(rng, 3)
-        self.self_attention_residual = residual(settings)
-        self.self_attention = attention(settings, dtype=dtype, rng=rngs[0])
-        self.cross_attention_residual = residual(settings)
-        self.cross_attention = attention(settings, dtype=dtype, rng=rngs[1])
-        self.feed_forward_residual = residual(settings)
-        self.feed_forward = feed_forward(settings, dtype=dtype, rng=rngs[2])
+        self.self_attention_residual = Residual(settings)
+        self.self_attention = Attention(settings, dtype=dtype, rng=rngs[0])
+        self.cross_attention_residual = Residual(settings)
+        self.cross_attention = Attention(settings, dtype=dtype, rng=rngs[1])
+        self.feed_forward_residual = Residual(settings)
+        self.feed_forward = FeedForward(settings, dtype=dtype, rng=rngs[2])
 
     def __call__(self, x: Array, mask: Array, memory: Memory, rng: Array | None) -> Array:
         """All target positions at once: [B, T, D] -> [B, T, D]."""
@@ -91,15 +91,3 @@ class DecoderLayer(nnx.Module):
         x = self.self_attention_residual(x, attend_to_prefix, None)
         x = self.cross_attention_residual(x, attend_to_source, None)
         return self.feed_forward_residual(x, self.feed_forward, None), prefix
-
-
-def attention(settings: config.Model, *, dtype: jnp.dtype, rng: Array) -> Attention:
-    return Attention(settings.d_model, settings.num_heads, settings.attention_dropout, dtype=dtype, rng=rng)
-
-
-def feed_forward(settings: config.Model, *, dtype: jnp.dtype, rng: Array) -> FeedForward:
-    return FeedForward(settings.d_model, settings.d_ff, settings.activation, dtype=dtype, rng=rng)
-
-
-def residual(settings: config.Model) -> Residual:
-    return Residual(settings.d_model, settings.dropout, settings.norm_epsilon, norm_first=settings.norm == "pre")

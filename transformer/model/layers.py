@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from transformer import config
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -59,10 +61,10 @@ class Norm(nnx.Module):
 class Residual(nnx.Module):
     """x + sublayer(x), with the norm before the sublayer or after the sum (Xiong et al. 2020 compare the two)."""
 
-    def __init__(self, width: int, dropout_rate: float, epsilon: float, *, norm_first: bool):
-        self.dropout_rate = dropout_rate
-        self.norm_first = norm_first
-        self.norm = Norm(width, epsilon)
+    def __init__(self, settings: config.Model):
+        self.dropout_rate = settings.dropout
+        self.norm_first = settings.norm == "pre"
+        self.norm = Norm(settings.d_model, settings.norm_epsilon)
 
     def __call__(self, x: Array, sublayer: Callable[[Array], Array], rng: Array | None) -> Array:
         if self.norm_first:
@@ -73,11 +75,11 @@ class Residual(nnx.Module):
 class FeedForward(nnx.Module):
     """activation(x W + b) W' + b' at each position: [..., D] -> [..., F] -> [..., D]."""
 
-    def __init__(self, width: int, hidden: int, activation: str, *, dtype: jnp.dtype, rng: Array):
+    def __init__(self, settings: config.Model, *, dtype: jnp.dtype, rng: Array):
         rngs = jax.random.split(rng, 2)
-        self.activation = activation
-        self.up = Linear(width, hidden, dtype=dtype, rng=rngs[0])
-        self.down = Linear(hidden, width, dtype=dtype, rng=rngs[1])
+        self.activation = settings.activation
+        self.up = Linear(settings.d_model, settings.d_ff, dtype=dtype, rng=rngs[0])
+        self.down = Linear(settings.d_ff, settings.d_model, dtype=dtype, rng=rngs[1])
 
     def __call__(self, x: Array) -> Array:
         return self.down(ACTIVATIONS[self.activation](self.up(x)))

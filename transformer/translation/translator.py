@@ -5,22 +5,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jax import Array
-from pydantic import Field
 
-from transformer.config import MAX_HYPOTHESES, Decode, Sampling
+from transformer.config import Decode, Lines, Sampling
 from transformer.config.loading import with_overrides
-from transformer.config.section import Section
 from transformer.data.lines import is_blank, without_controls
 from transformer.data.padding import pad
 from transformer.data.tokenizer import Tokenizers
 from transformer.decoding.beam import STOP_RULES, beam_search
 from transformer.decoding.generate import generate, most_probable
-from transformer.decoding.hypotheses import Hypotheses, Symbols
+from transformer.decoding.hypotheses import Hypotheses, Rules, Symbols
 from transformer.errors import DataError, UsageError
 from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig, max_target_length
@@ -28,16 +26,10 @@ from transformer.translation.model_dir import load_model
 from transformer.translation.shapes import column, group
 from transformer.translation.windows import windows
 
-Long = Literal["split", "skip", "fail"]
 
-
-class Options(Section):
+class Options(Lines):
     """How to translate, besides the settings of [decode]."""
 
-    n_best: Annotated[int, Field(ge=1, le=MAX_HYPOTHESES)] = 1
-    """hypotheses per line, best first"""
-    long: Long = "split"
-    """what to do with a line that has more tokens than the model takes: translate it in parts, skip it, or fail"""
     sampling: Sampling | None = None
     """draw hypotheses at random instead of searching for the best"""
 
@@ -106,7 +98,7 @@ class Translator:
         n_best: int = 1,
         batch_tokens: int | None = None,
         sampling: Sampling | None = None,
-        long: Long = "split",
+        long: Literal["split", "skip", "fail"] = "split",
         decode: Decode | None = None,
         first_line: int = 0,
     ) -> Iterator[Translation]:
@@ -186,23 +178,24 @@ class Translator:
         for length, rows, indices in group([len(segment.ids) for segment in to_translate], settings.batch_tokens):
             chosen = [to_translate[index] for index in indices]
             max_lengths = [max_target_length(len(segment.ids), settings, model) for segment in chosen]
+            rules = Rules(
+                self.symbols,
+                cache_length=max_target_length(length, settings, model),
+                min_length=settings.min_length,
+                max_lengths_B=jnp.asarray(column(max_lengths, rows)),
+                length_penalty=jnp.float32(settings.length_penalty),
+            )
             batch = _translate_batch(
                 self.model,
                 pad([segment.ids for segment in chosen], rows, length, self.tokenizers.source.eos_id),
-                max_lengths_B=column(max_lengths, rows),
-                length_penalty=np.float32(settings.length_penalty),
+                rules,
                 lines_B=column([segment.line for segment in chosen], rows),
                 segments_B=column([segment.number for segment in chosen], rows),
                 seed=0 if options.sampling is None else options.sampling.seed,
-                static=_Static(
-                    self.symbols,
-                    settings.beam_size,
-                    options.n_best,
-                    cache_length=max_target_length(length, settings, model),
-                    min_length=settings.min_length,
-                    stop=settings.stop,
-                    sampling=options.sampling and options.sampling.model_copy(update={"seed": 0}),
-                ),
+                beam_size=settings.beam_size,
+                n_best=options.n_best,
+                stop=settings.stop,
+                sampling=options.sampling and options.sampling.model_copy(update={"seed": 0}),
             )
             hypotheses = jax.device_get(batch)
             for row, index in enumerate(indices):
@@ -238,47 +231,27 @@ def _checked(lines: Iterable[Any], first_line: int) -> Iterator[str | None]:
         yield line
 
 
-class _Static(NamedTuple):
-    """The arguments of a search that select a compiled program."""
-
-    symbols: Symbols
-    beam_size: int
-    n_best: int
-    cache_length: int
-    min_length: int
-    stop: str
-    sampling: Sampling | None  # with seed 0: one program serves every seed
-
-
-@partial(jax.jit, static_argnames="static")
+@partial(jax.jit, static_argnames=("beam_size", "n_best", "stop", "sampling"))
 def _translate_batch(
     model: Transformer,
     source: Array,
+    rules: Rules,
     *,
-    max_lengths_B: Array,
-    length_penalty: Array,
     lines_B: Array,
     segments_B: Array,
     seed: Array,
-    static: _Static,
+    beam_size: int,
+    n_best: int,
+    stop: str,
+    sampling: Sampling | None,  # with seed 0: one program serves every seed
 ) -> Hypotheses:
-    sizes = {"cache_length": static.cache_length, "min_length": static.min_length, "length_penalty": length_penalty}
-    if static.sampling is None and static.beam_size > 1:
-        cache = model.start(source, beam_size=static.beam_size, cache_length=static.cache_length)
-        return beam_search(
-            model.step,
-            cache,
-            max_lengths_B,
-            static.symbols,
-            beam_size=static.beam_size,
-            stop=STOP_RULES[static.stop],
-            n_best=static.n_best,
-            **sizes,
-        )
+    if sampling is None and beam_size > 1:
+        cache = model.start(source, beam_size=beam_size, cache_length=rules.cache_length)
+        return beam_search(model.step, cache, rules, beam_size=beam_size, stop=STOP_RULES[stop], n_best=n_best)
     choose = most_probable
-    if static.sampling is not None:
+    if sampling is not None:
         from transformer.decoding.sampling import Sampled, segment_keys
 
-        choose = Sampled(segment_keys(seed, lines_B, segments_B), static.sampling)
-    cache = model.start(source, beam_size=static.n_best, cache_length=static.cache_length)
-    return generate(model.step, cache, max_lengths_B, static.symbols, choose, count=static.n_best, **sizes)
+        choose = Sampled(segment_keys(seed, lines_B, segments_B), sampling)
+    cache = model.start(source, beam_size=n_best, cache_length=rules.cache_length)
+    return generate(model.step, cache, rules, choose, count=n_best)

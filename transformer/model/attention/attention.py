@@ -8,6 +8,7 @@ The three uses differ in their arguments, not in code: `project` computes the ke
 call attends to them from another. A head is a slice of the width: D = H x C.
 """
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from transformer.model.attention.scores import scaled_dot
+from transformer import config
 from transformer.model.layers import Linear, dropout
 
 
@@ -26,6 +27,12 @@ class KeysValues:
 
     keys: Array  # [B, S, H, C]
     values: Array  # [B, S, H, C]
+
+
+def scaled_dot(query_BTHC: Array, key_BSHC: Array) -> Array:
+    """Computes query . key / sqrt(C) in float32 -> [B, H, T, S] (Vaswani et al. 2017, equation 1)."""
+    scale = 1 / math.sqrt(query_BTHC.shape[-1])
+    return jnp.einsum("BTHC,BSHC->BHTS", query_BTHC * scale, key_BSHC, preferred_element_type=jnp.float32)
 
 
 def attend(query_BTHC: Array, sequence: KeysValues, mask: Array, *, dropout_rate: float, rng: Array | None) -> Array:
@@ -42,9 +49,10 @@ def attend(query_BTHC: Array, sequence: KeysValues, mask: Array, *, dropout_rate
 class Attention(nnx.Module):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2)."""
 
-    def __init__(self, width: int, num_heads: int, dropout_rate: float, *, dtype: jnp.dtype, rng: Array):
-        self.num_heads = num_heads
-        self.dropout_rate = dropout_rate
+    def __init__(self, settings: config.Model, *, dtype: jnp.dtype, rng: Array):
+        self.num_heads = settings.num_heads
+        self.dropout_rate = settings.attention_dropout
+        width = settings.d_model
         rngs = jax.random.split(rng, 4)
         self.query = Linear(width, width, dtype=dtype, rng=rngs[0])
         self.key = Linear(width, width, dtype=dtype, rng=rngs[1])
