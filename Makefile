@@ -33,7 +33,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 test-long: .venv/.installed
-	$(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
 
 test-peers: .venv-peers/.installed
 	.venv-peers/bin/python -m pytest tests/peers $(PYTEST_FLAGS)

@@ -73,7 +73,7 @@ def _add_setting(
         dest=setting.key,
         default=argparse.SUPPRESS,
         nargs="*" if setting.takes_several else None,
-        metavar=setting.key.rpartition(".")[2].upper(),
+        metavar=f"{{{','.join(setting.choices)}}}" if setting.choices else setting.key.rpartition(".")[2].upper(),
         help=f"{setting.meaning}{default}".replace("%", "%%"),
     )
 

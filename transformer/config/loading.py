@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -26,6 +26,8 @@ class Setting(NamedTuple):
     """in TOML"""
     takes_several: bool
     """whether the value is a list"""
+    choices: tuple[str, ...]
+    """the possible values, if they are a few names"""
     effect: Effect | None
     """None: the setting is not part of a config"""
 
@@ -44,8 +46,10 @@ def settings_of(section: type[Section], prefix: str = "") -> list[Setting]:
         else:
             meaning = " ".join((field.description or "").split())
             effect = next((each for each in field.metadata if isinstance(each, Effect)), None)
-            takes_several = get_origin(field.annotation) is tuple
-            found.append(Setting(f"{prefix}{name}", meaning, json.dumps(field.default), takes_several, effect))
+            kind = get_origin(field.annotation)
+            choices = get_args(field.annotation) if kind is Literal else ()
+            default = json.dumps(field.default)
+            found.append(Setting(f"{prefix}{name}", meaning, default, kind is tuple, choices, effect))
     return found
 
 

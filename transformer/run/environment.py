@@ -24,6 +24,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sent
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 JAX_OPTIONS = {
     "JAX_ENABLE_X64": False,
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": False,
     "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
     "JAX_DEFAULT_MATMUL_PRECISION": None,
     "JAX_THREEFRY_PARTITIONABLE": True,
