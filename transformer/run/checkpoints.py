@@ -88,12 +88,7 @@ class Checkpoints:
         return checkpoint_steps(self.directory)
 
     def save(
-        self,
-        step: int,
-        state: Any,
-        progress: TrainingProgress,
-        environment: Mapping[str, Any],
-        origin: Mapping[str, str],
+        self, step: int, state: Any, progress: TrainingProgress, environment: dict[str, Any], origin: dict[str, str]
     ) -> None:
         """Saves the state under its step, and removes older ones. Raises ResourceError, and then removes none."""
         self._saves += 1  # no name is used twice, because after a failed save late writes of Orbax may still arrive
@@ -106,7 +101,7 @@ class Checkpoints:
             self._clear()
             unfinished.mkdir()
             orbax.save(unfinished / "state", named(state))
-            checkpoint = Checkpoint(FORMAT, package_version(), step, progress, dict(environment), dict(origin))
+            checkpoint = Checkpoint(FORMAT, package_version(), step, progress, environment, origin)
             write_manifest(unfinished, asdict(checkpoint))
             put_directory(unfinished, place, self.directory / f"{step}{REPLACED}")
         except (OSError, ValueError) as problem:  # Orbax raises ValueError for a full disk
