@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from transformer.data.batches import Batch, Batches, Bucket, choose_buckets, prefetch, row_multiple
-from transformer.data.examples import Examples, Sentences
 from transformer.data.padding import PADDING
+from transformer.data.prepare import Examples, Sentences
 
 START, END = 1, 2
 FIRST = 10  # the id of the first pair's tokens; each pair has an id of its own

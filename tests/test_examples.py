@@ -9,10 +9,10 @@ import pytest
 
 from transformer.config import Data
 from transformer.config import Tokenizer as TokenizerSettings
-from transformer.data import examples
+from transformer.data import prepare as preparing
 from transformer.data.clauses import clauses
 from transformer.data.corpus import Corpus, Pair
-from transformer.data.examples import Examples, prepare_examples
+from transformer.data.prepare import Examples, prepare_examples
 from transformer.data.tokenizer import Tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
 from transformer.errors import DataError
@@ -66,7 +66,7 @@ def test_ids_survive_the_disk(tmp_path: Path) -> None:
 
 
 def test_corpora_follow_each_other_in_parts_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "CHUNK", 7)
+    monkeypatch.setattr(preparing, "CHUNK", 7)
     corpora = [corpus(PAIRS[:31], "one"), corpus(PAIRS[31:], "other")]
     assert contents(prepare_examples(tmp_path / "ids", corpora, TOKENIZERS, Data())[0]) == expected(PAIRS)
 
@@ -161,7 +161,7 @@ def test_many_too_long_pairs_are_told_with_the_limit_that_would_do(
 
 def test_what_another_version_made_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr(examples, "FORMAT", "1")
+        before.setattr(preparing, "FORMAT", "1")
         prepared(tmp_path / "ids", PAIRS)
     old = times(tmp_path / "ids")
     assert contents(prepared(tmp_path / "ids", PAIRS)) == expected(PAIRS)

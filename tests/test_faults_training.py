@@ -75,10 +75,11 @@ def dying_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Any:
     """Dies when all is done that is due after the update `step`."""
     after = RunHooks.after_update
 
-    def dying(self: RunHooks, reached: int, state: Any) -> None:
-        after(self, reached, state)
+    def dying(self: RunHooks, reached: int, state: Any) -> bool:
+        ends_early = after(self, reached, state)
         if reached == step:
             raise Death
+        return ends_early
 
     return monkeypatch.setattr(RunHooks, "after_update", dying)
 

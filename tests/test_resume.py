@@ -69,10 +69,11 @@ def start(run: Path, until: int | None = None, **changes: Any) -> None:
     """Trains, up to the death of the process when all is done that is due after a step."""
     after = RunHooks.after_update
 
-    def dying(self: RunHooks, reached: int, state: Any) -> None:
-        after(self, reached, state)
+    def dying(self: RunHooks, reached: int, state: Any) -> bool:
+        ends_early = after(self, reached, state)
         if reached == until:
             raise Death
+        return ends_early
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunHooks, "after_update", dying)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from transformer.errors import DivergenceError
-from transformer.run.loss_monitor import SKIPPED_IN_A_ROW, LossMonitor
+from transformer.run.metrics import SKIPPED_IN_A_ROW, LossMonitor
 
 
 def noisy(seed: int, updates: int) -> np.ndarray:

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from transformer.data.examples import Examples
 from transformer.data.padding import PADDING, pad
+from transformer.data.prepare import Examples
 
 Item = TypeVar("Item")
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)  # on the devices, or in the memory of the host
@@ -80,9 +80,7 @@ class Batches:
 
     def __init__(self, examples: Examples, buckets: Sequence[Bucket], seed: int):
         self.examples, self.buckets, self.seed = examples, buckets, seed
-        longer = examples.lengths.max(axis=1)
-        bounds = np.array([bucket.target for bucket in buckets])
-        bucket_of = np.searchsorted(bounds, longer)
+        bucket_of = np.searchsorted([bucket.target for bucket in buckets], examples.lengths.max(axis=1))
         self._members = [np.flatnonzero(bucket_of == index) for index in range(len(buckets))]
         self._epoch: tuple[int, list[tuple[Bucket, np.ndarray]]] = (0, self._plan(0))
         self.per_epoch = len(self._epoch[1])

@@ -2,20 +2,75 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from transformer.config import Config
-from transformer.data.checks.cleaning import CleaningReport, clean
+import numpy as np
+
+from transformer.config import Config, Data
+from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean, clean_lines
+from transformer.data.checks.lengths import length_warning
 from transformer.data.checks.survey import survey
 from transformer.data.corpus import Corpus, Pair, open_corpora
-from transformer.data.examples import Examples, prepare_examples
 from transformer.data.tokenizer import Tokenizers, load_tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
 from transformer.files.prepared import OWN_FILES, begin_results, check_own_files, finish_results, read_results
 
+FORMAT = "2"  # of the files and of the manifest of ids; files of another format are computed again
+CHUNK = 10_000  # pairs that are tokenized at a time
+MANY_TOO_LONG = 0.05  # fraction of the pairs above which a warning is logged
+TOO_LONG = "longer than {} tokens"  # the reason to leave out a pair
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The ids of many sentences, one after another; each ends with the end-of-sentence symbol."""
+
+    ids: np.ndarray  # int32, memory-mapped
+    offsets: np.ndarray  # int64 [sentences + 1]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def part(self, start: int, end: int) -> "Sentences":
+        """Returns the sentences from `start` up to `end`."""
+        return Sentences(self.ids, self.offsets[start : end + 1])
+
+    @staticmethod
+    def open(directory: Path, side: str) -> "Sentences":
+        ids = np.memmap(directory / f"{side}.ids", np.int32, mode="r")
+        return Sentences(ids, np.load(directory / f"{side}.offsets.npy"))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pairs of sentences as ids."""
+
+    source: Sentences
+    target: Sentences
+    start: int  # the first id of a decoder's input
+    end: int  # the last id of a source
+
+    def __len__(self) -> int:
+        return len(self.source.offsets) - 1
+
+    def split(self, counts: Sequence[int]) -> "list[Examples]":
+        """Splits the pairs, in their order, into parts of the given sizes."""
+        return [
+            replace(self, source=self.source.part(start, end), target=self.target.part(start, end))
+            for start, end in pairwise(accumulate(counts, initial=0))
+        ]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of source and target, end of sentence included: [pairs, 2]."""
+        return np.stack([np.diff(self.source.offsets), np.diff(self.target.offsets)], axis=1)
 
 
 class Corpora(NamedTuple):
@@ -26,13 +81,9 @@ class Corpora(NamedTuple):
 
 
 class ValidCorpus(NamedTuple):
-    """A validation corpus."""
-
-    name: str
-    """as in data.valid"""
+    name: str  # as in data.valid
     examples: Examples
-    pairs: list[Pair]
-    """as text, to compare translations with; the examples lack those that are too long"""
+    pairs: list[Pair]  # as text, to compare translations with; the examples lack those that are too long
 
 
 class Prepared(NamedTuple):
@@ -45,12 +96,9 @@ class Prepared(NamedTuple):
 
 def open_all(config: Config) -> Corpora:
     """Opens and checks the corpora of a config; see `open_corpus`. Raises DataError, UsageError."""
-    names = config.data
-    train, valid = (
-        open_corpora(specs, names.source, names.target, split)
-        for split, specs in (("train", names.train), ("valid", names.valid))
-    )
-    return Corpora(train, valid)
+    data = config.data
+    train = open_corpora(data.train, data.source, data.target, "train")
+    return Corpora(train, open_corpora(data.valid, data.source, data.target, "valid"))
 
 
 def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Tokenizers | None = None) -> Prepared:
@@ -95,3 +143,75 @@ def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> T
         train_tokenizers(sources, targets, config.tokenizer).save(directory)
         finish_results(directory, origin)
     return Tokenizers.load(directory)
+
+
+def prepare_examples(
+    directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data
+) -> tuple[Examples, list[CorpusSummary]]:
+    """Returns the ids of the corpora, from `directory` if they are there already, and a summary of each corpus.
+
+    Warns if many pairs are too long. Raises DataError if no pair of a corpus is left, or more than
+    settings.max_left_out of its pairs are left out.
+    """
+    limits = f"{settings.max_length} {settings.max_ratio}"
+    described = [*(corpus.identity for corpus in corpora), tokenizers.digest, limits, FORMAT]
+    origin = hashlib.sha256("\n".join(described).encode()).hexdigest()
+    results = read_results(directory, origin)
+    if results is None:
+        summaries = _write(directory, corpora, tokenizers, settings)
+        results = finish_results(directory, origin, corpora=[summary._asdict() for summary in summaries])
+    summaries = [CorpusSummary(**entry) for entry in results["corpora"]]
+    for summary in summaries:
+        if summary.warning:
+            log.warning("warning: %s", summary.warning)
+        summary.check(settings.max_left_out)
+    source, target = Sentences.open(directory, "source"), Sentences.open(directory, "target")
+    return Examples(source, target, start=tokenizers.target.bos_id, end=tokenizers.source.eos_id), summaries
+
+
+def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> list[CorpusSummary]:
+    """Tokenizes the corpora into an empty `directory`, a few thousand pairs at a time."""
+    begin_results(directory)
+    summaries = []
+    lengths: dict[str, list[int]] = {"source": [0], "target": [0]}
+    with open(directory / "source.ids", "wb") as source_file, open(directory / "target.ids", "wb") as target_file:
+        for corpus in corpora:
+            report, longer_sides = CleaningReport(), Counter[int]()
+            for source, target in _encode(corpus, tokenizers, settings, report, longer_sides):
+                for side, ids, file in (("source", source, source_file), ("target", target, target_file)):
+                    lengths[side].append(len(ids))
+                    file.write(np.array(ids, np.int32).tobytes())
+            summaries.append(_summarize(corpus.name, report, longer_sides, settings.max_length))
+    for side, counts in lengths.items():
+        np.save(directory / f"{side}.offsets.npy", np.cumsum(counts, dtype=np.int64))
+    return summaries
+
+
+def _encode(
+    corpus: Corpus, tokenizers: Tokenizers, settings: Data, report: CleaningReport, longer_sides: Counter[int]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yields the ids of the pairs that are kept; the others are too long, or their lengths differ too much.
+
+    Counts the pairs in the report, and in `longer_sides` by the tokens of their longer side.
+    """
+    pairs = clean_lines(corpus, report)
+    while chunk := list(islice(pairs, CHUNK)):
+        sources = tokenizers.source.encode([pair.source for _, pair in chunk])
+        targets = tokenizers.target.encode([pair.target for _, pair in chunk])
+        for (line, _), source, target in zip(chunk, sources, targets, strict=True):
+            shorter, longer = sorted((len(source) + 1, len(target) + 1))
+            longer_sides[longer] += 1
+            if not source or not target:  # the tokenizer ignores all its characters
+                report.leave_out("empty target" if source else "empty source", line)
+            elif longer > settings.max_length:
+                report.leave_out(TOO_LONG.format(settings.max_length), line)
+            elif longer > settings.max_ratio * shorter:
+                report.leave_out(f"one side over {settings.max_ratio:g} times as long as the other", line)
+            else:
+                yield [*source, tokenizers.source.eos_id], [*target, tokenizers.target.eos_id]
+
+
+def _summarize(name: str, report: CleaningReport, longer_sides: Counter[int], max_length: int) -> CorpusSummary:
+    too_long = report.left_out[TOO_LONG.format(max_length)] / max(report.read, 1)
+    warning = length_warning(name, too_long, longer_sides, max_length) if too_long > MANY_TOO_LONG else ""
+    return CorpusSummary(name, report.read, report.kept, report.summary(), warning)

@@ -25,12 +25,8 @@ FORMAT = 1
 MAX_BYTES = {  # of each file that a model may have
     "config.json": 1 << 20,
     "model.safetensors": 1 << 40,
-    "tokenizer.spm": 1 << 26,
-    "source.spm": 1 << 26,
-    "target.spm": 1 << 26,
-    "tokenizer.vocabulary.json": 1 << 26,
-    "source.vocabulary.json": 1 << 26,
-    "target.vocabulary.json": 1 << 26,
+    **dict.fromkeys(("tokenizer.spm", "source.spm", "target.spm"), 1 << 26),
+    **dict.fromkeys(("tokenizer.vocabulary.json", "source.vocabulary.json", "target.vocabulary.json"), 1 << 26),
 }
 UNFINISHED = ".tmp??????"  # names that safetensors gives to files it is writing
 MAX_HEADER_BYTES = 1 << 20  # of model.safetensors, and of manifest.json

@@ -27,17 +27,18 @@ def read_results(directory: Path, origin: str) -> dict[str, Any] | None:
     """
     try:
         manifest = unseal((directory / NAME).read_text(encoding="utf8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError) as problem:
-        manifest, damage = {}, f"{NAME}: {problem}"
-    else:
         if manifest.get("digest") != origin:
             return None
         damage = find_damage(directory, manifest["files"])
-    if damage:
-        log.warning("warning: %s/%s; it is computed again", directory, damage)
-    return None if damage else manifest
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as problem:
+        damage = f"{NAME}: {problem}"
+    else:
+        if damage is None:
+            return manifest
+    log.warning("warning: %s/%s; it is computed again", directory, damage)
+    return None
 
 
 def begin_results(directory: Path) -> None:

@@ -31,9 +31,7 @@ def read_config(run: Path) -> Config:
 
 def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
     """Returns the latest steps that have a checkpoint, in order. Raises UsageError if there are fewer."""
-    steps = checkpoint_steps(run / "checkpoints")
-    _check_count(run, steps, count, settings, "checkpoints")
-    return steps[-count:]
+    return _first(run, checkpoint_steps(run / "checkpoints")[::-1], count, settings, "checkpoints")
 
 
 def best_steps(run: Path, count: int, settings: Train) -> list[int]:
@@ -41,10 +39,23 @@ def best_steps(run: Path, count: int, settings: Train) -> list[int]:
 
     Of equal validations, the earlier is preferred. Raises UsageError if there are fewer.
     """
-    qualities = _qualities(run / "metrics.jsonl", settings)
+    qualities: dict[int, float] = {}
+    for metrics, _ in read_metrics(run / "metrics.jsonl"):
+        with suppress(KeyError, TypeError):  # a line about updates; a metric that is null because it was not finite
+            qualities[metrics["step"]] = quality(metrics, settings)
     steps = [step for step in checkpoint_steps(run / "checkpoints") if step in qualities]
-    _check_count(run, steps, count, settings, "validated checkpoints")
-    return sorted(sorted(steps, key=lambda step: -qualities[step])[:count])
+    return _first(run, sorted(steps, key=lambda step: -qualities[step]), count, settings, "validated checkpoints")
+
+
+def _first(run: Path, steps: Sequence[int], count: int, settings: Train, what: str) -> list[int]:
+    """The first `count` of the steps, in order of time."""
+    if len(steps) < count:
+        listed = ", ".join(map(str, sorted(steps))) or "none"
+        raise UsageError(
+            f"{run}: cannot average {count} {what}, there are {len(steps)} ({listed}); use fewer, or train with a"
+            f" larger train.keep: it is {settings.keep}, the number of latest checkpoints that a run keeps"
+        )
+    return sorted(steps[:count])
 
 
 def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transformer, Tokenizers, ModelConfig]:
@@ -68,21 +79,3 @@ def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transforme
             sums[name] += value
     means = {name: (total / len(steps)).astype(np.float32) for name, total in sums.items()}
     return with_values(model, means), tokenizers, ModelConfig.from_config(config, tokenizers)
-
-
-def _qualities(path: Path, settings: Train) -> dict[int, float]:
-    """The quality of each validation in a metrics.jsonl, by step; higher is better."""
-    found: dict[int, float] = {}
-    for metrics, _ in read_metrics(path):
-        with suppress(KeyError, TypeError):  # a line about updates; a metric that is null because it was not finite
-            found[metrics["step"]] = quality(metrics, settings)
-    return found
-
-
-def _check_count(run: Path, steps: Sequence[int], count: int, settings: Train, what: str) -> None:
-    if len(steps) < count:
-        listed = ", ".join(map(str, steps)) or "none"
-        raise UsageError(
-            f"{run}: cannot average {count} {what}, there are {len(steps)} ({listed}); use fewer, or train with a"
-            f" larger train.keep: it is {settings.keep}, the number of latest checkpoints that a run keeps"
-        )

@@ -18,14 +18,16 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as orbax
+from pydantic import TypeAdapter
 
 from transformer.errors import ResourceError, UsageError
 from transformer.files.atomic import UNFINISHED, put_directory, recover_directory
@@ -58,11 +60,13 @@ class TrainingProgress:
     pending_seconds: float = 0.0  # the time that these updates took
 
 
-class Checkpoint(NamedTuple):
+@dataclass(frozen=True)
+class Checkpoint:
     """A checkpoint, as its manifest describes it."""
 
-    step: int
     format: int
+    version: str  # of this package
+    step: int
     progress: TrainingProgress
     environment: dict[str, Any]  # versions, devices and options when it was written
     origin: dict[str, str]  # sha256 of the tokenizers and training corpora that its weights belong to
@@ -84,12 +88,7 @@ class Checkpoints:
         return checkpoint_steps(self.directory)
 
     def save(
-        self,
-        step: int,
-        state: Any,
-        progress: TrainingProgress,
-        environment: Mapping[str, Any],
-        origin: Mapping[str, str],
+        self, step: int, state: Any, progress: TrainingProgress, environment: dict[str, Any], origin: dict[str, str]
     ) -> None:
         """Saves the state under its step, and removes older ones. Raises ResourceError, and then removes none."""
         self._saves += 1  # no name is used twice, because after a failed save late writes of Orbax may still arrive
@@ -102,15 +101,8 @@ class Checkpoints:
             self._clear()
             unfinished.mkdir()
             orbax.save(unfinished / "state", named(state))
-            manifest = {
-                "format": FORMAT,
-                "version": package_version(),
-                "step": step,
-                "progress": asdict(progress),
-                "environment": dict(environment),
-                "origin": dict(origin),
-            }
-            write_manifest(unfinished, manifest)
+            checkpoint = Checkpoint(FORMAT, package_version(), step, progress, environment, origin)
+            write_manifest(unfinished, asdict(checkpoint))
             put_directory(unfinished, place, self.directory / f"{step}{REPLACED}")
         except (OSError, ValueError) as problem:  # Orbax raises ValueError for a full disk
             recover(self.directory)
@@ -160,13 +152,10 @@ class Checkpoints:
     def _remove_old(self, progress: TrainingProgress) -> None:
         for step in self.steps[: -self.keep]:
             if step != progress.best_step:
-                self._remove(step)
-
-    def _remove(self, step: int) -> None:
-        """Renames it first, so that no incomplete directory has the name of a step."""
-        aside = _free(self.directory / str(step), UNFINISHED)
-        os.rename(self.directory / str(step), aside)
-        shutil.rmtree(aside)
+                place = self.directory / str(step)
+                aside = _free(place, UNFINISHED)  # no incomplete directory has the name of a step
+                os.rename(place, aside)
+                shutil.rmtree(aside)
 
 
 @cache
@@ -244,22 +233,15 @@ def _read(directory: Path, step: int, *, check_files: bool = True) -> Checkpoint
             raise UsageError(
                 f"{path}: checkpoint format {written}, this version reads up to {FORMAT}; {which_version(content)}"
             )
-        manifest = _upgraded(content) if written == 1 else content
-        known = {one.name for one in fields(TrainingProgress)}
-        progress = TrainingProgress(**{name: value for name, value in manifest["progress"].items() if name in known})
-        found = Checkpoint(
-            int(manifest["step"]), written, progress, dict(manifest["environment"]), dict(manifest["origin"])
-        )
-        problem = find_damage(directory, manifest["files"]) if check_files else None
+        found = TypeAdapter(Checkpoint).validate_python(_upgraded(content) if written == 1 else content)
+        problem = find_damage(directory, content["files"]) if check_files else None
     except OSError as error:
         return f"manifest.json: {error.strerror}"
-    except ValueError as error:
-        return f"manifest.json: {error}"
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"manifest.json: {error!r}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"manifest.json: {' '.join(str(error).split())}"
     if problem is None and found.step != step:
         return f"manifest.json: is of step {found.step}"
-    return found if problem is None else problem
+    return problem or found
 
 
 def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,7 +255,7 @@ def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
         environment["mesh"] = dict(zip(("data", "fsdp", "tensor"), environment["mesh"], strict=True))
     names = [name for name in ("tokenizers", "training corpora") if name in environment]
     origin = {name: environment.pop(name) for name in names}
-    return {**manifest, "progress": progress, "environment": environment, "origin": origin}
+    return {"version": "", **manifest, "format": 1, "progress": progress, "environment": environment, "origin": origin}
 
 
 def _reason(problem: OSError | ValueError) -> str:
@@ -285,5 +267,5 @@ def _reason(problem: OSError | ValueError) -> str:
 
 def _free(place: Path, suffix: str) -> Path:
     """An unused name beside `place`."""
-    names = (place.with_name(f"{place.name}{suffix}{number or ''}") for number in range(1 << 20))
+    names = (place.with_name(f"{place.name}{suffix}{number or ''}") for number in count())
     return next(name for name in names if not name.exists())

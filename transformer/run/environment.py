@@ -68,21 +68,11 @@ def report_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
 def record_environment(directory: Path, step: int, now: Mapping[str, Any]) -> None:
     """Adds the environment to RUN/environment.json, unless the run has trained in it up to `step`."""
     path = directory / "environment.json"
-    entry = {
-        "from_step": step,
-        PACKAGE: package_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        **now,
-    }
-    before = [one for one in _recorded(path) if one["from_step"] < step]
+    system = f"{platform.system()} {platform.machine()}"
+    entry = {"from_step": step, PACKAGE: package_version(), "platform": system, **now}
+    try:
+        before = [dict(one) for one in json.loads(path.read_text(encoding="utf8")) if one["from_step"] < step]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # there is no file, or it has other content
+        before = []
     entries = before if before and {**before[-1], "from_step": step} == entry else [*before, entry]
     write_file(path, json.dumps(entries, indent=1) + "\n")
-
-
-def _recorded(path: Path) -> list[dict[str, Any]]:
-    """The entries of the file; none if there is no file, or it has other content."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf8"))
-        return [dict(entry) for entry in entries if isinstance(entry["from_step"], int)]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return []

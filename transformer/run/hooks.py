@@ -1,4 +1,4 @@
-"""The work between the updates of a run: metrics, validation, the best model, checkpoints, early stopping.
+"""The updates of a run, and the work between them: metrics, validation, the best model, checkpoints, early stopping.
 
 A run that is stopped at any moment loses few updates, and ends with the same bits as an uninterrupted one.
 """
@@ -7,27 +7,23 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-from jax import Array
 
 from transformer.config import Config
 from transformer.data.batches import Batch
 from transformer.errors import DivergenceError, Interrupted, Preempted, ResourceError, UsageError
 from transformer.run.checkpoints import Checkpoints, TrainingProgress
-from transformer.run.metrics import MetricsAccumulator, MetricsWriter, short_names
+from transformer.run.metrics import MetricsAccumulator, MetricsWriter
 from transformer.run.signals import StopRequest, handling
 from transformer.training.loop import Setup
-from transformer.training.sharding import put_batch
-from transformer.training.update import TrainState, UpdateMetrics, all_finite
+from transformer.training.update import TrainState, Update, all_finite
 from transformer.training.validation import quality, validate
 from transformer.translation.model_config import ModelConfig
 from transformer.translation.model_dir import load_model, read_model_config, save_model
-from transformer.translation.translator import Translator
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +36,10 @@ class WorkInterrupted(BaseException):
 
 @dataclass
 class RunHooks:
-    """The `Hooks` of a run."""
+    """The updates of a run, and what follows each of them."""
 
     setup: Setup
+    jitted_update: Update
     origin: dict[str, str]  # see resume.origin
     measure: str  # see resume.measure
     checkpoints: Checkpoints
@@ -52,63 +49,58 @@ class RunHooks:
     environment: dict[str, Any]
     progress: TrainingProgress
     failed_saves: int = 0  # since the last save that succeeded
+    compiled: set[tuple[int, int]] = field(default_factory=set)  # shapes of batches
 
-    def before_first_update(self, step: int, state: TrainState) -> None:
-        """Repeats a validation that a signal interrupted, or validates the model that training starts from."""
-        if step or self.progress.validated < 0:
-            self.after_update(step, state)
+    def update(self, step: int, state: TrainState, batch: Batch[Any]) -> TrainState:
+        """Makes an update, and records its metrics; logs the time of the first call for each shape of batches.
 
-    def should_stop(self, step: int, state: TrainState) -> bool:
-        """Whether the last train.patience validations found no better model. If so, saves. Raises ResourceError."""
-        if not 0 < self.setup.config.train.patience <= self.progress.without_better:
-            return False
-        log.info("no better model in %d validations: training ends", self.progress.without_better)
-        if step not in self.checkpoints.steps:
-            self._save(step, state, must_succeed=True)
-        return True
-
-    @contextmanager
-    def guard(self, batch: Batch[Any]) -> Iterator[None]:
-        """Raises ResourceError if the device has too little memory for this update, or for the one before it."""
+        Raises DivergenceError; ResourceError if the device has too little memory for this update or the one before it.
+        """
+        (rows, length), settings, began = batch.target.shape, self.setup.config.train, time.perf_counter()
         try:
-            yield
+            state, metrics = self.jitted_update(state, batch)  # returns when it is compiled, before it is computed
+            if (rows, length) not in self.compiled:
+                self.compiled.add((rows, length))
+                seconds = time.perf_counter() - began
+                log.info("compiled the update for batches of %dx%d in %.1f s", rows, length, seconds)
+            self.metrics.add(step, metrics)
         except jax.errors.JaxRuntimeError as problem:
             if "RESOURCE_EXHAUSTED" not in str(problem):
                 raise
-            (rows, length), settings = batch.target.shape, self.setup.config.train
             raise ResourceError(
                 f"out of memory in an update of {rows} x {length} target positions; lower train.batch_tokens"
                 f" ({settings.batch_tokens}), or raise train.accumulate ({settings.accumulate})"
             ) from problem
+        return state
 
-    def record(self, step: int, metrics: UpdateMetrics) -> None:
-        """Adds the metrics of an update. Raises DivergenceError."""
-        self.metrics.add(step, metrics)
+    def after_update(self, step: int, state: TrainState) -> bool:
+        """Validates and saves if that is due after this step, and was not done before the run was resumed.
 
-    def after_update(self, step: int, state: TrainState) -> None:
-        """Validates and saves if that is due after this step.
-
-        Raises Preempted or Interrupted after saving, if a signal has asked to stop; DivergenceError; ResourceError.
+        Returns whether the last train.patience validations found no better model. Raises Preempted or Interrupted after
+        saving, if a signal has asked to stop; DivergenceError; ResourceError.
         """
-        with self.metrics.paused():
-            self._after_update(step, state)
-
-    def _after_update(self, step: int, state: TrainState) -> None:
         settings = self.setup.config.train
+        if step == 0 and self.progress.validated == 0:  # only a model that training starts from (-1) is validated first
+            return False
         is_last = step == settings.steps
-        to_validate = (is_last or step % settings.eval_every == 0) and self.progress.validated < step
-        if to_validate:
-            self._check_finite(step, state)
-            try:
-                self._validate(step, state)
-            except WorkInterrupted:
-                log.info("the validation of step %d is postponed", step)
-        is_asked = self.stop.signal is not None  # a signal that comes later is for the next update
-        to_save = step % settings.save_every == 0 and step not in self.checkpoints.steps
-        if to_validate or to_save or is_asked:
-            self._save(step, state, must_succeed=is_last or is_asked)
+        with self.metrics.paused():
+            to_validate = (is_last or step % settings.eval_every == 0) and self.progress.validated < step
+            if to_validate:
+                self._check_finite(step, state)
+                try:
+                    self._validate(step, state)
+                except WorkInterrupted:
+                    log.info("the validation of step %d is postponed", step)
+            is_asked = self.stop.signal is not None  # a signal that comes later is for the next update
+            ends_early = not is_last and 0 < settings.patience <= self.progress.without_better
+            to_save = (ends_early or step % settings.save_every == 0) and step not in self.checkpoints.steps
+            if to_validate or to_save or is_asked:
+                self._save(step, state, must_succeed=is_last or is_asked or ends_early)
         if is_asked and not (is_last and self.progress.validated == step):
             raise stop_error(self.stop, step, settings.steps)
+        if ends_early:
+            log.info("no better model in %d validations: training ends", self.progress.without_better)
+        return ends_early
 
     def _validate(self, step: int, state: TrainState) -> None:
         """Evaluates the model, and writes it to RUN/model if it is the best so far. Raises WorkInterrupted."""
@@ -117,9 +109,7 @@ class RunHooks:
         model_config = ModelConfig.from_config(config, data.tokenizers)
         began = time.perf_counter()
         with self.stop.interruptible(True):
-            translator = Translator(model, data.tokenizers, model_config)
-            names = short_names(config.data.valid)
-            result = validate(model, data.valid, self._valid_batches, translator, config.train.best_corpus, names)
+            result = validate(self.setup, model, model_config)
         value = quality(result.metrics, config.train)
         is_best = value > (-math.inf if before.best is None or before.measure != self.measure else before.best)
         seconds = time.perf_counter() - began
@@ -135,9 +125,6 @@ class RunHooks:
         else:
             self.progress = replace(before, without_better=before.without_better + 1, validated=step)
         self.writer.write(step, result.metrics)
-
-    def _valid_batches(self, corpus: int) -> Iterator[Batch[Array]]:
-        return (put_batch(batch, self.setup.mesh) for batch in self.setup.valid[corpus].in_order())
 
     def _check_finite(self, step: int, state: TrainState) -> None:
         if not all_finite(state):
@@ -164,12 +151,9 @@ class RunHooks:
             self.failed_saves = 0
 
 
-@contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
+def stop_on_signal() -> AbstractContextManager[StopRequest]:
     """SIGTERM and Ctrl-C ask the training inside to save and stop; a second signal ends the process."""
-    stop = StopRequest(lambda number: WorkInterrupted(), interruptible=False, message="saving, then stopping")
-    with handling(stop):
-        yield stop
+    return handling(StopRequest(lambda number: WorkInterrupted(), interruptible=False, message="saving, then stopping"))
 
 
 def stop_error(stop: StopRequest, step: int, steps: int) -> Preempted:
@@ -183,13 +167,9 @@ def stop_error(stop: StopRequest, step: int, steps: int) -> Preempted:
 def update_about(config: Config) -> None:
     """Updates [about] in RUN/model, which may have been saved with an older one."""
     place = config.directory / "model"
-    if not (place / "config.json").exists():
-        return
     try:
-        if read_model_config(place / "config.json").about == config.about:
-            return
-        model, tokenizers, model_config = load_model(place)
+        if (place / "config.json").exists() and read_model_config(place / "config.json").about != config.about:
+            model, tokenizers, model_config = load_model(place)
+            save_model(place, model, tokenizers, model_config.model_copy(update={"about": config.about}))
     except UsageError as problem:  # the next best model replaces it
         log.warning("warning: %s", problem)
-        return
-    save_model(place, model, tokenizers, model_config.model_copy(update={"about": config.about}))

@@ -99,9 +99,7 @@ def _load(config: Config) -> tuple[Transformer, Tokenizers, ModelConfig]:
 
 
 def _completed(config: Config, model_config: ModelConfig) -> Config:
-    _check_model(config, model_config)
-    if not has_begun(config.directory):  # otherwise the record has all settings, and they are compared with it
-        _check_tokenizer(config)
+    _check_settings(config, model_config)
     values = config.model_dump()
     given = {
         "data": model_config.model_dump(include={"source", "target", "max_length"}),
@@ -119,18 +117,16 @@ def _completed(config: Config, model_config: ModelConfig) -> Config:
         raise UsageError(f"{fault} (with the model of train.init_from = {config.train.init_from})") from None
 
 
-def _check_model(config: Config, model_config: ModelConfig) -> None:
-    """Raises UsageError for a setting of [model] that differs from the model that training starts from."""
+def _check_settings(config: Config, model_config: ModelConfig) -> None:
+    """Raises UsageError for a setting of [model] that differs from the model that training starts from, or a tokenizer:
+    the model has its own."""
     model = f"the model of train.init_from = {config.train.init_from}"
     for key, theirs in model_config.model.model_dump(exclude=FREE).items():
         ours = getattr(config.model, key)
         if key in config.model.model_fields_set and ours != theirs:
             raise UsageError(f"model.{key} = {ours!r}: is {theirs!r} in {model}; leave it out")
-
-
-def _check_tokenizer(config: Config) -> None:
-    """Raises UsageError for a setting of [tokenizer]: the model that training starts from has its own."""
-    model = f"the model of train.init_from = {config.train.init_from}"
+    if has_begun(config.directory):  # the record has all settings, and they are compared with it
+        return
     is_set = config.tokenizer.model_fields_set
     of_a_run = config.tokenizer == Tokenizer() and is_set == set(Tokenizer.model_fields)  # RUN/config.toml sets all
     if is_set and not of_a_run:

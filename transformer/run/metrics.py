@@ -1,4 +1,4 @@
-"""The metrics of a run: lines on stderr, metrics.jsonl, TensorBoard, and a progress bar on a terminal."""
+"""The metrics of a run: lines and warnings on stderr, metrics.jsonl, TensorBoard, and a progress bar on a terminal."""
 
 import json
 import logging
@@ -6,28 +6,36 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from transformer.config import Train
-from transformer.data.batches import Batch
-from transformer.errors import cannot_write
+from transformer.errors import DivergenceError, cannot_write
 from transformer.files.atomic import write_file
-from transformer.run.loss_monitor import LossMonitor
 from transformer.run.run_dir import read_metrics
 from transformer.run.tensorboard import TensorBoardWriter
-from transformer.training.update import TrainState, Update, UpdateMetrics
+from transformer.training.update import UpdateMetrics
 
 log = logging.getLogger(__name__)
 
 METRICS = ("kl", "nll", "tokens", "gradient_norm", "learning_rate")  # of an update, which a line of the log needs
+LINE = (
+    "loss {loss:.4f}  nll {nll:.4f}  ppl {perplexity:.2f}  rate {learning_rate:.3g}  gradient {gradient_norm:.2f}"
+    "  {tokens_per_second:,.0f} target tokens/s"
+)
+
+SKIPPED_IN_A_ROW = 20  # updates without a finite loss after which training ends
+RECENT = 10  # updates whose mean loss is compared with that of earlier ones
+MIN_HISTORY = 100  # earlier updates that are needed for the comparison
+DECAY = 0.99  # of the mean of earlier losses
+DEVIATIONS = 5  # standard deviations above the earlier mean that count as a jump
 
 
 class MetricsWriter:
@@ -40,34 +48,29 @@ class MetricsWriter:
         """
         self.path = run_dir / "metrics.jsonl"
         lines = list(read_metrics(self.path))
-        self.lost = (
-            max([step, *(metrics["step"] for metrics, _ in lines)]) - step
-        )  # to be repeated, as far as lines show
+        latest = max([step, *(metrics["step"] for metrics, _ in lines)])
+        self.lost = latest - step  # to be repeated, as far as lines show
         kept = [line for metrics, line in lines if metrics["step"] <= (validated if "valid_nll" in metrics else step)]
         write_file(self.path, "".join(kept))
         self._pending = b""  # lines that the disk had no space for yet
         self._exit = ExitStack()
         self._file = self._exit.enter_context(self.path.open("ab", buffering=0))
         self._tensorboard = self._exit.enter_context(closing(TensorBoardWriter(run_dir / "tensorboard", step)))
-        self._bar: tuple[Progress, Any] | None = None
-        if sys.stderr.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-            bar = self._exit.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-            self._bar = bar, bar.add_task("", total=steps, completed=step)
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._bar = self._exit.enter_context(bar)
+        self._task = bar.add_task("", total=steps, completed=step)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(OSError):
             self._write_pending()
         self._exit.close()
 
     def advance(self, step: int) -> None:
-        """Moves the progress bar."""
-        if self._bar is not None:
-            bar, task = self._bar
-            bar.update(task, completed=step)
+        self._bar.update(self._task, completed=step)
 
     def flush(self) -> None:
         """Waits until the disk has all lines, so that a checkpoint never has later steps. Raises ResourceError."""
@@ -95,12 +98,7 @@ class MetricsAccumulator:
     """Collects the metrics of updates on the device, and logs their means every `train.log_every` steps."""
 
     def __init__(
-        self,
-        writer: MetricsWriter,
-        settings: Train,
-        padding: float,
-        pending: Sequence[dict[str, float]],
-        seconds: float,
+        self, writer: MetricsWriter, settings: Train, padding: float, pending: list[dict[str, float]], seconds: float
     ):
         """`pending` and `seconds`: metrics that were not logged yet when the run stopped, and the time they took.
 
@@ -155,40 +153,43 @@ class MetricsAccumulator:
             "padding": self._padding,
             "skipped": len(pending) - len(updates),
         }
-        log.info(
-            "step %d/%d  loss %.4f  nll %.4f  ppl %.2f  rate %.3g  gradient %.2f  %s target tokens/s",
-            step,
-            self._steps,
-            means["loss"],
-            means["nll"],
-            math.exp(min(means["nll"], 700)),
-            means["learning_rate"],
-            means["gradient_norm"],
-            f"{means['tokens_per_second']:,.0f}",
-        )
+        perplexity = math.exp(min(means["nll"], 700))
+        log.info("step %d/%d  %s", step, self._steps, LINE.format(**means, perplexity=perplexity))
         self._writer.write(step, means)
 
 
-def short_names(corpora: Sequence[str]) -> list[str]:
-    """Returns a unique name for each corpus: the last part of its path, else the whole path, else with a number."""
-    ends = [Path(corpus).name for corpus in corpora]
-    names = ends if len(set(ends)) == len(ends) else list(corpora)
-    if len(set(names)) == len(names):
-        return names
-    return [f"{number}:{name}" for number, name in enumerate(names, 1)]
+class LossMonitor:
+    """Compares the mean loss of the latest updates with that of earlier ones."""
 
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._history, self._mean, self._variance = 0, 0.0, 0.0
+        self._is_high = False
 
-def log_compilations(update: Update) -> Update:
-    """Returns the update, which then logs the time of the first call for each shape of batches."""
-    seen: set[tuple[int, ...]] = set()
+    def add(self, step: int, loss: float, skipped: int) -> None:
+        """Adds the loss of an update, in nats per token; `skipped`: updates in a row that were skipped, this included.
 
-    def update_and_log(state: TrainState, batch: Batch) -> tuple[TrainState, UpdateMetrics]:
-        began = time.perf_counter()
-        result = update(state, batch)  # returns when it is compiled, before it is computed
-        if batch.source.shape not in seen:
-            seen.add(batch.source.shape)
-            rows, length = batch.source.shape
-            log.info("compiled the update for batches of %dx%d in %.1f s", rows, length, time.perf_counter() - began)
-        return result
-
-    return update_and_log
+        Raises DivergenceError.
+        """
+        if skipped:
+            log.warning("warning: step %d: the loss or its gradient is NaN or infinite; this update is skipped", step)
+            if skipped >= SKIPPED_IN_A_ROW:
+                raise DivergenceError(
+                    f"step {step}: {skipped} updates in a row without a finite loss; the checkpoints before them are"
+                    " kept; lower train.learning_rate or train.clip_norm (--allow-config-change, or a new run_dir)"
+                )
+            return
+        if len(self._recent) == RECENT:
+            # the mean and variance of earlier losses, weighted exponentially (Finch 2009, "Incremental calculation of
+            # weighted mean and variance")
+            rate = max(1 - DECAY, 1 / (self._history + 1))
+            difference = self._recent.popleft() - self._mean
+            self._mean += rate * difference
+            self._variance = (1 - rate) * (self._variance + rate * difference**2)
+            self._history += 1
+        self._recent.append(loss)
+        level = math.fsum(self._recent) / len(self._recent)
+        was_high = self._is_high
+        self._is_high = self._history >= MIN_HISTORY and level > self._mean + DEVIATIONS * math.sqrt(self._variance)
+        if self._is_high and not was_high:
+            log.warning("warning: step %d: the loss has jumped from %.3f to %.3f", step, self._mean, level)

@@ -59,18 +59,18 @@ def _directory(given: Mapping[str, Any]) -> Path | None:
 
 def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str, Any]:
     """The recorded values of the run in the directory, if one has begun there, replaced by those that are given."""
-    path = directory / "config.toml" if directory is not None else Path()
-    if directory is None or not has_begun(directory) or not path.exists():
+    if directory is None or not has_begun(directory) or not (path := directory / "config.toml").exists():
         return dict(given)
     recorded = loading.read(path)
     config = loading.resolve(recorded, path)
-    before, default = _flat(config), _flat(Config.model_construct())
+    before, default = (_flat(each.model_dump()) for each in (config, Config.model_construct()))
+    given_flat = _flat(given)
     # With init_from, these sections come from the model, so the config does not need to give them.
     of_model = ("data.", "model.", "decode.", "about.") if before["train.init_from"] else ()
     kept = [
         f"{key} = {value!r}"
         for key, value in before.items()
-        if value != default[key] and not _is_given(given, key) and not key.startswith(of_model)
+        if value != default[key] and key not in given_flat and not key.startswith(of_model)
     ]
     if kept:
         log.info("not given, so the recorded values of %s are used: %s", path, ", ".join(kept))
@@ -88,18 +88,12 @@ def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The given values; if data.valid is given and train.best_corpus is not, the recorded one under its new name."""
-    if not _is_given(given, "data.valid") or _is_given(given, "train.best_corpus"):
-        return given
-    before, now, best = recorded.data.valid, given["data"]["valid"], recorded.train.best_corpus
-    if best not in before or not isinstance(now, list | tuple) or len(now) != len(before):
+    flat, before, best = _flat(given), recorded.data.valid, recorded.train.best_corpus
+    now = flat.get("data.valid")
+    may_be_renamed = isinstance(now, list | tuple) and len(now) == len(before) and best in before
+    if "train.best_corpus" in flat or not may_be_renamed:
         return given
     return _merged(given, {"train": {"best_corpus": now[before.index(best)]}})
-
-
-def _is_given(given: Mapping[str, Any], key: str) -> bool:
-    section, _, name = key.rpartition(".")
-    part = given.get(section, {}) if section else given
-    return isinstance(part, Mapping) and name in part
 
 
 def _refuse_moved(path: Path, directory: Path | None) -> None:
@@ -125,17 +119,15 @@ def _refuse_moved(path: Path, directory: Path | None) -> None:
 def check_settings(config: Config, *, allow_changes: bool) -> None:
     """Raises UsageError if the run directory has a run that cannot be resumed with this config."""
     path = config.directory / "config.toml"
-    if not has_begun(config.directory):
+    if not has_begun(config.directory) or (allow_changes and not path.exists()):
         return
     if not path.exists():
-        if allow_changes:
-            return
         raise UsageError(
             f"{path}: is missing, so the settings that this run started with are unknown; put it back, or resume with"
             " --allow-config-change"
         )
     recorded = loading.load(path)
-    before, now = _flat(recorded) | _best_by_place(recorded), _flat(config) | _best_by_place(config)
+    before, now = (_flat(each.model_dump()) | _best_by_place(each) for each in (recorded, config))
     changed = [key for key in now if before[key] != now[key] and EFFECTS[key] not in (HARMLESS, BY_CONTENT)]
     changed += [key for key in ("train.init_from", "tokenizer.models") if before[key] and not now[key]]
     fixed = [key for key in changed if EFFECTS[key] is not CHANGES_RESULT]
@@ -184,7 +176,9 @@ def check_checkpoint(
         return
     accepted = {name: {content} for name, content in origin(corpora, tokenizers).items()}
     if checkpoint.format == 1:
-        accepted["training corpora"] = _old_origins(corpora)
+        digests = [one.compressed_digest for one in corpora.train]  # sorted then, a repeated corpus possibly once
+        origins = ("".join(sorted(each)) for each in (digests, set(digests)))
+        accepted["training corpora"] = {hashlib.sha256(each.encode()).hexdigest() for each in origins}
     for name, contents in accepted.items():
         if checkpoint.origin.get(name) not in (None, *contents):
             raise UsageError(
@@ -197,17 +191,11 @@ def check_checkpoint(
         )
 
 
-def _old_origins(corpora: Corpora) -> set[str]:
-    """The values that checkpoints of format 1 may have for these corpora: sorted, a repeated corpus possibly once."""
-    digests = [one.compressed_digest for one in corpora.train]
-    return {hashlib.sha256("".join(sorted(each)).encode()).hexdigest() for each in (digests, set(digests))}
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    """The settings by their dotted keys."""
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config by their dotted keys."""
     flat: dict[str, Any] = {}
-    for name, value in config.model_dump().items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    for name, value in values.items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat
 
 

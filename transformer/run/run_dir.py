@@ -94,8 +94,7 @@ class DataRecord(NamedTuple):
 
     train: list[CorpusRecord]
     valid: list[CorpusRecord]
-    valid_of_format_1: list[CorpusRecord]
-    """the validation corpora when the run was last trained by such a version"""
+    valid_of_format_1: list[CorpusRecord]  # when the run was last trained by such a version
 
 
 def read_data_record(directory: Path) -> DataRecord | None:
@@ -143,8 +142,9 @@ def write_records(config: Config, corpora: Corpora, old_valid: Sequence[CorpusRe
         "format": FORMAT,
         "train": [{"corpus": one.name, "content": one.identity} for one in corpora.train],
         "valid": [{"corpus": one.name, "content": one.identity} for one in corpora.valid],
-        **({"valid_of_format_1": [one._asdict() for one in old_valid]} if old_valid else {}),
     }
+    if old_valid:
+        contents["valid_of_format_1"] = [one._asdict() for one in old_valid]
     write_file(config.directory / "config.toml", to_toml(config))
     write_file(config.directory / "data" / "corpora.json", json.dumps(contents, indent=1) + "\n")
 

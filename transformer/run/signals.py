@@ -15,17 +15,14 @@ class StopRequest:
     """Records whether a signal has asked to stop, and raises an exception where work may be interrupted."""
 
     def __init__(self, interruption: Callable[[int], BaseException], *, interruptible: bool, message: str = ""):
-        """`interruption` makes the exception for a signal; `interruptible`: whether work may be interrupted now.
-
-        The message is logged when a signal arrives.
-        """
+        """`interruption` makes the exception for a signal, and `message` is logged then; `interruptible`: whether work
+        may be interrupted now."""
         self.signal: int | None = None
         self.handled: Sequence[int] = ()
         self._message = message
         self._interruption, self._interruptible = interruption, interruptible
 
     def handle(self, number: int, frame: FrameType | None = None) -> None:
-        """Handles the signal `number`."""
         self.signal = number
         if self._message:
             log.info("%s: %s", signal.Signals(number).name, self._message)
@@ -54,12 +51,12 @@ class StopRequest:
 
 
 @contextmanager
-def handling(request: StopRequest, signals: Sequence[int] = STOP_SIGNALS) -> Iterator[None]:
+def handling(request: StopRequest, signals: Sequence[int] = STOP_SIGNALS) -> Iterator[StopRequest]:
     """Makes the request handle the signals during the `with` block."""
     request.handled = signals
     before = {number: signal.signal(number, request.handle) for number in signals}
     try:
-        yield
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

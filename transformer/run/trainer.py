@@ -1,6 +1,7 @@
 """Starts or resumes the run of a config: checks, data, state, and then the loop (training/loop.py)."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from transformer.config import Config
@@ -14,9 +15,9 @@ from transformer.run import initial_model, resume, run_dir
 from transformer.run.checkpoints import Checkpoint, Checkpoints, TrainingProgress, newest_manifest, recover
 from transformer.run.environment import environment, record_environment, report_differences
 from transformer.run.hooks import RunHooks, WorkInterrupted, stop_error, stop_on_signal, update_about
-from transformer.run.metrics import MetricsAccumulator, MetricsWriter, log_compilations
+from transformer.run.metrics import MetricsAccumulator, MetricsWriter
 from transformer.run.resume import measure
-from transformer.run.run_dir import DataRecord, same_contents
+from transformer.run.run_dir import CorpusRecord, DataRecord, same_contents
 from transformer.run.signals import StopRequest
 from transformer.training.loop import Setup, jit_update, make_initial_state, make_setup, run_updates, state_shapes
 from transformer.training.sharding import make_mesh
@@ -68,19 +69,19 @@ def _train(setup: Setup, corpora: Corpora, recorded: DataRecord | None, stop: St
     shapes = state_shapes(setup)
     log.info("%s", parameter_table(shapes.model))
     checkpoints = Checkpoints(config.directory / "checkpoints", config.train.keep)
-    now, old_valid = environment(config.mesh), []
+    now = environment(config.mesh)
+    old_valid: Sequence[CorpusRecord] = ()
     if restored := checkpoints.restore(shapes):
         state, checkpoint = restored
         resume.check_checkpoint(config, checkpoint, corpora, tokenizers)
         report_differences(checkpoint.environment, now)
-        progress = comparable_progress(config, corpora, recorded, checkpoint)
         if checkpoint.format == 1 and recorded is not None:
             old_valid = recorded.valid_of_format_1
+        progress = comparable_progress(config, corpora, old_valid, checkpoint)
     else:
         state, progress = _initial(setup, shapes)
     run_dir.write_records(config, corpora, old_valid)
     update_about(config)
-    update = log_compilations(jit_update(setup, shapes))
     step, settings = int(state.step), config.train
     record_environment(config.directory, step, now)
     with MetricsWriter(config.directory, step, settings.steps, progress.validated) as writer:
@@ -92,8 +93,9 @@ def _train(setup: Setup, corpora: Corpora, recorded: DataRecord | None, stop: St
             writer, settings, setup.batches.padding(), progress.pending, progress.pending_seconds
         )
         origin, measured = resume.origin(corpora, tokenizers), measure(config, corpora.valid)
-        hooks = RunHooks(setup, origin, measured, checkpoints, writer, metrics, stop, now, progress)
-        run_updates(setup, state, update, hooks)
+        update = jit_update(setup, shapes)
+        hooks = RunHooks(setup, update, origin, measured, checkpoints, writer, metrics, stop, now, progress)
+        run_updates(setup, state, hooks.update, hooks.after_update)
     return hooks.progress
 
 
@@ -106,7 +108,7 @@ def _initial(setup: Setup, shapes: TrainState) -> tuple[TrainState, TrainingProg
 
 
 def comparable_progress(
-    config: Config, corpora: Corpora, recorded: DataRecord | None, checkpoint: Checkpoint
+    config: Config, corpora: Corpora, old_valid: Sequence[CorpusRecord], checkpoint: Checkpoint
 ) -> TrainingProgress:
     """Returns the progress of a checkpoint, without its best score if later scores are not comparable with it.
 
@@ -116,7 +118,6 @@ def comparable_progress(
     if checkpoint.format == 1:
         metric, _, _ = progress.measure.partition(" of ")
         is_of_all = settings.best_corpus == ALL or len(corpora.valid) == 1
-        old_valid = [] if recorded is None else recorded.valid_of_format_1
         if metric == settings.best_metric and is_of_all and same_contents(old_valid, corpora.valid):
             progress = replace(progress, measure=now)
     if progress.best is None or progress.measure == now:

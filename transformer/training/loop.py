@@ -1,23 +1,22 @@
 """The training loop: batches, updates, and what follows each update.
 
-What the run directory needs (validation, checkpoints, metrics) is given to the loop as `Hooks`: see run/hooks.py.
+What the run directory needs (validation, checkpoints, metrics) is given to the loop as functions: see run/hooks.py.
 """
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import cache, partial
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from transformer.config import Config
+from transformer.config import Config, Model, Train
 from transformer.data.batches import Batch, Batches, choose_buckets, prefetch, row_multiple
 from transformer.data.prepare import Prepared
 from transformer.training.sharding import put_batch, shardings
-from transformer.training.update import TrainState, Update, UpdateMetrics, initial_state, make_update
+from transformer.training.update import TrainState, Update, initial_state, make_update
 
 log = logging.getLogger(__name__)
 
@@ -30,24 +29,6 @@ class Setup(NamedTuple):
     batches: Batches
     valid: list[Batches]  # of each validation corpus
     mesh: Mesh
-
-
-class Hooks(Protocol):
-    """The functions that the loop calls before and after updates."""
-
-    def before_first_update(self, step: int, state: TrainState) -> None: ...
-
-    def should_stop(self, step: int, state: TrainState) -> bool:
-        """Whether training ends early, after the update `step`."""
-        ...
-
-    def guard(self, batch: Batch) -> AbstractContextManager[None]:
-        """Returns a context manager for an update that reports its errors."""
-        ...
-
-    def record(self, step: int, metrics: UpdateMetrics) -> None: ...
-
-    def after_update(self, step: int, state: TrainState) -> None: ...
 
 
 def make_setup(config: Config, data: Prepared, mesh: Mesh) -> Setup:
@@ -70,7 +51,7 @@ def make_setup(config: Config, data: Prepared, mesh: Mesh) -> Setup:
 
 def state_shapes(setup: Setup) -> TrainState:
     """Returns the shape, dtype and sharding of each array of the state."""
-    shapes = jax.eval_shape(_initial_state_function(setup))
+    shapes = jax.eval_shape(partial(initial_state, *_initial_arguments(setup)))
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         shapes,
@@ -80,19 +61,15 @@ def state_shapes(setup: Setup) -> TrainState:
 
 def make_initial_state(setup: Setup, shapes: TrainState, weights: dict[str, Any] | None = None) -> TrainState:
     """Returns the state before the first update, with the given weights by name or random ones."""
-    make = jax.jit(_initial_state_function(setup), out_shardings=_shardings_of(shapes))
-    return make() if weights is None else make(weights=weights)
+    arguments = _initial_arguments(setup)
+    make = jax.jit(initial_state, static_argnums=range(len(arguments)), out_shardings=_shardings_of(shapes))
+    return make(*arguments, weights)
 
 
-def _initial_state_function(setup: Setup) -> Callable[..., TrainState]:
+def _initial_arguments(setup: Setup) -> tuple[Model, Train, int, int, int]:
     config, tokenizers = setup.config, setup.data.tokenizers
     sizes = tokenizers.source.vocab_size, tokenizers.target.vocab_size
-    return _cached_partial(initial_state, config.model, config.train, config.seed, *sizes)
-
-
-@cache  # as for make_update
-def _cached_partial(function: Callable[..., TrainState], *arguments: Any) -> Callable[..., TrainState]:
-    return partial(function, *arguments)
+    return config.model, config.train, config.seed, *sizes
 
 
 def jit_update(setup: Setup, shapes: TrainState) -> Update:
@@ -108,15 +85,21 @@ def _shardings_of(shapes: TrainState) -> TrainState:
     return jax.tree.map(lambda x: x.sharding, shapes)
 
 
-def run_updates(setup: Setup, state: TrainState, update: Update, hooks: Hooks) -> None:
-    """Makes the remaining updates, until a hook stops the training."""
+def run_updates(
+    setup: Setup,
+    state: TrainState,
+    update: Callable[[int, TrainState, Batch], TrainState],
+    after_update: Callable[[int, TrainState], bool],
+) -> None:
+    """Makes the remaining updates; `update` and `after_update` are given the number of the update, from 1.
+
+    `after_update` returns whether training ends early. It is called before the first update too.
+    """
     first, last = int(state.step), setup.config.train.steps
-    hooks.before_first_update(first, state)
+    if after_update(first, state):
+        return
     batches = prefetch(lambda step: put_batch(setup.batches(step), setup.mesh), range(first, last))
     for step, batch in enumerate(batches, first + 1):
-        if hooks.should_stop(step - 1, state):
+        state = update(step, state, batch)
+        if after_update(step, state):
             break
-        with hooks.guard(batch):
-            state, metrics = update(state, batch)
-            hooks.record(step, metrics)
-        hooks.after_update(step, state)

@@ -27,13 +27,12 @@ def smoothed_loss(logits_BTV: Array, labels_BT: Array, is_token_BT: Array, smoot
 
         H(q, p) = log sum exp(z) - (1 - e) z[label] - e mean(z)         for logits z
     """
-    vocabulary = logits_BTV.shape[-1]
     log_sum_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
     label_logit_BT = jnp.take_along_axis(logits_BTV, labels_BT[..., None], axis=-1)[..., 0]
     cross_entropy_BT = log_sum_BT - (1 - smoothing) * label_logit_BT
     if smoothing:
         cross_entropy_BT -= smoothing * logits_BTV.mean(axis=-1)
-    kl_BT = cross_entropy_BT - smoothed_entropy(vocabulary, smoothing)
+    kl_BT = cross_entropy_BT - smoothed_entropy(logits_BTV.shape[-1], smoothing)
     return Losses(
         kl=jnp.where(is_token_BT, kl_BT, 0).sum(),
         nll=jnp.where(is_token_BT, log_sum_BT - label_logit_BT, 0).sum(),

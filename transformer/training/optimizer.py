@@ -58,8 +58,5 @@ def optimizer(settings: config.Train) -> optax.GradientTransformation:
 
 def _matrices(parameters: optax.Params) -> optax.Params:
     """True for the parameters that decay: kernels of linear layers and embedding tables."""
-
-    def is_matrix(path: tuple[object, ...], _: Array) -> bool:
-        return any(name in jax.tree_util.keystr(path) for name in ("kernel", "table"))
-
-    return jax.tree.map_with_path(is_matrix, parameters)
+    names = ("kernel", "table")
+    return jax.tree.map_with_path(lambda path, _: any(name in jax.tree_util.keystr(path) for name in names), parameters)

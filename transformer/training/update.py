@@ -138,10 +138,7 @@ def _gradients(
 
 
 def _average(average: Transformer, model: Transformer, step: Array, decay: float) -> Transformer:
-    """The exponential moving average of the weights, with a smaller decay in the first updates.
-
-    Otherwise the random initial weights, or those of the model that training starts from, would dominate for a thousand
-    updates.
-    """
+    """The exponential moving average of the weights, with a smaller decay in the first updates: otherwise the initial
+    weights would dominate for a thousand updates."""
     kept = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, model)

@@ -1,8 +1,9 @@
 """Evaluates a model on the validation corpora, by its loss and by its translations."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,25 +13,23 @@ from jax import Array
 from transformer.config import Train
 from transformer.config.train import ALL, MEAN
 from transformer.data.batches import Batch
-from transformer.data.prepare import ValidCorpus
 from transformer.evaluation.metrics import bleu, chrf
 from transformer.model.transformer import Transformer
+from transformer.training.loop import Setup
+from transformer.training.sharding import put_batch
 from transformer.training.update import batch_losses
+from transformer.translation.model_config import ModelConfig
 from transformer.translation.translator import Translator
 
 Metrics = dict[str, float]
 
 
 class Validation(NamedTuple):
-    """The result of a validation."""
+    """The metrics `nll` (nats per target token, by teacher forcing), `bleu` and `chrf` of greedy translations."""
 
-    decisive: Metrics
-    """`nll` (nats per target token, by teacher forcing), `bleu` and `chrf` of greedy translations, of the corpora that
-    train.best_corpus names"""
-    corpora: dict[str, Metrics]
-    """the same metrics of each corpus, by a short name"""
-    example: str
-    """the first translation, for the log"""
+    decisive: Metrics  # of the corpora that train.best_corpus names
+    corpora: dict[str, Metrics]  # of each corpus, by a short name
+    example: str  # the first translation, for the log
 
     @property
     def metrics(self) -> Metrics:
@@ -42,17 +41,12 @@ class Validation(NamedTuple):
         return named
 
 
-def validate(
-    model: Transformer,
-    corpora: Sequence[ValidCorpus],
-    batches: Callable[[int], Iterable[Batch[Array]]],
-    translator: Translator,
-    best_corpus: str,
-    names: Sequence[str],
-) -> Validation:
-    """Evaluates the model on every corpus. `batches(i)` returns the batches of corpus i; `names` name them."""
-    sums = [_sum_losses(model, batches(number)) for number in range(len(corpora))]
+def validate(setup: Setup, model: Transformer, model_config: ModelConfig) -> Validation:
+    """Evaluates the model on every validation corpus."""
+    sums = [_sum_losses(setup, model, number) for number in range(len(setup.valid))]
+    corpora, best_corpus = setup.data.valid, setup.config.train.best_corpus
     pairs = [pair for corpus in corpora for pair in corpus.pairs]
+    translator = Translator(model, setup.data.tokenizers, model_config)
     translations = translator.translate((pair.source for pair in pairs), beam_size=1)
     hypotheses, references = [translation.text for translation in translations], [pair.target for pair in pairs]
     bounds = pairwise(accumulate((len(corpus.pairs) for corpus in corpora), initial=0))
@@ -66,6 +60,7 @@ def validate(
         decisive = each[0] if len(each) == 1 else _metrics(np.sum(sums, axis=0), hypotheses, references)
     else:
         decisive = each[[corpus.name for corpus in corpora].index(best_corpus)]
+    names = _short_names([corpus.name for corpus in corpora])
     return Validation(decisive, dict(zip(names, each, strict=True)), hypotheses[0])
 
 
@@ -87,8 +82,18 @@ def _metrics(losses: np.ndarray, hypotheses: Sequence[str], references: Sequence
     }
 
 
-def _sum_losses(model: Transformer, batches: Iterable[Batch[Array]]) -> np.ndarray:
-    """The sums of nll and tokens over the batches: float [2]."""
+def _short_names(corpora: Sequence[str]) -> list[str]:
+    """A unique name for each corpus: the last part of its path, else the whole path, else with a number."""
+    ends = [Path(corpus).name for corpus in corpora]
+    names = ends if len(set(ends)) == len(ends) else list(corpora)
+    if len(set(names)) == len(names):
+        return names
+    return [f"{number}:{name}" for number, name in enumerate(names, 1)]
+
+
+def _sum_losses(setup: Setup, model: Transformer, corpus: int) -> np.ndarray:
+    """The sums of nll and tokens over a validation corpus: float [2]."""
+    batches = (put_batch(batch, setup.mesh) for batch in setup.valid[corpus].in_order())
     return np.sum(jax.device_get([_losses(model, batch) for batch in batches]), axis=0)
 
 
