@@ -21,10 +21,9 @@ from transformer.files.atomic import write_file
 from transformer.version import PACKAGE, package_version
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "sacrebleu")
-VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "JAX_DISABLE_MOST_OPTIMIZATIONS")
 JAX_OPTIONS = {
     "JAX_ENABLE_X64": False,
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": False,
     "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
     "JAX_DEFAULT_MATMUL_PRECISION": None,
     "JAX_THREEFRY_PARTITIONABLE": True,
