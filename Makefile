@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo 'make demo        train on the built-in corpus, translate unseen sentences, measure: five minutes'
-	@echo 'make test        lint, then every test (PYTEST_FLAGS=... for pytest)'
+	@echo 'make test        lint, then the tests but the long ones and those with peers (PYTEST_FLAGS=... for pytest)'
 	@echo 'make test-long   the tests of reliability with large numbers: an hour'
 	@echo 'make test-peers  the tests that need PyTorch and Transformers, in an environment of their own (.venv-peers)'
 	@echo 'make lint        style, format and types'
@@ -33,7 +33,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 test-long: .venv/.installed
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
 
 test-peers: .venv-peers/.installed
 	.venv-peers/bin/python -m pytest tests/peers $(PYTEST_FLAGS)

@@ -17,7 +17,6 @@ for name, value in {
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in half of the time; make test-long optimizes
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",  # CTranslate2's threads wait for each other without sleeping
 }.items():

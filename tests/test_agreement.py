@@ -99,7 +99,8 @@ def test_a_greedy_model_is_tried_with_a_beam_too(ours: Translator) -> None:
 
 def test_it_is_told_in_a_line() -> None:
     assert str(Agreement("Peer 1.0", 3, {1: 3, 4: 2}, 17, 2.34e-6)) == (
-        "checked against Peer 1.0: 3 of 3 translations equal greedily, 2 of 3 translations equal with a beam of 4;"
+        "checked against Peer 1.0: 3 of 3 translations are equal with greedy decoding,"
+        " 2 of 3 translations are equal with a beam of 4;"
         " log-probabilities of 17 tokens within 2.3e-06"
     )
 

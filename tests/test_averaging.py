@@ -181,7 +181,7 @@ def test_a_checkpoint_that_goes_while_it_is_read_is_named(
         return found if late else whole(place, *arguments)
 
     monkeypatch.setattr(checkpoint.orbax, call, read)
-    with pytest.raises(UsageError, match=r"checkpoints/20: a training has removed this checkpoint meanwhile"):
+    with pytest.raises(UsageError, match=r"checkpoints/20: a training process has just removed this checkpoint"):
         average(copy, [20, 40], read_config(copy))
 
 

@@ -299,8 +299,8 @@ def test_it_is_written_checked_and_told(model: Path, tmp_path: Path, caplog: pyt
     told = [message for message in caplog.messages if "JAX" not in message]
     assert told[0] == f"exported {model} to {tmp_path / 'out'}: {size:.2f} MB"
     assert re.fullmatch(
-        r"checked against CTranslate2 \S+: (\d+) of \1 translations equal greedily, (\d+) of \2 translations equal with"
-        r" a beam of 4; log-probabilities of \d+ tokens within \S+",
+        r"checked against CTranslate2 \S+: (\d+) of \1 translations are equal with greedy decoding,"
+        r" (\d+) of \2 translations are equal with a beam of 4; log-probabilities of \d+ tokens within \S+",
         told[1],
     )
     assert len(told) == 4 and sorted(os.listdir(tmp_path)) == ["deep", "lines", "model", "out"]

@@ -37,7 +37,7 @@ class DataError(ExpectedError):
 
 
 class ResourceError(ExpectedError):
-    """The environment: disk full, file not writable, out of memory."""
+    """The environment prevents the work: the disk is full, a file is not writable, or there is too little memory."""
 
     exit_code = 4
 

@@ -40,12 +40,12 @@ def open_input(path: str) -> Iterator[BinaryIO]:
         if sys.stdin is None:
             yield io.BytesIO()
             return
-        with suppress(OSError):  # a stream in memory
-            os.set_blocking(sys.stdin.fileno(), True)  # otherwise a pause of the writer looks like the end
+        with suppress(OSError, AttributeError):  # a stream in memory has no descriptor; Windows, before Python 3.12
+            os.set_blocking(sys.stdin.fileno(), True)  # otherwise the input seems to end when the writer pauses
         yield sys.stdin.buffer
     else:
         if path.endswith(".gz") and os.path.isfile(path) and not os.path.getsize(path):
-            raise DataError(f"{path}: is empty, which a compressed file never is; compress it again")
+            raise DataError(f"{path}: is empty, so it is not a gzip file; compress the original file again")
         with open_bytes(path) as stream:
             yield stream
 
@@ -81,7 +81,7 @@ class Input:
 
     def __post_init__(self) -> None:
         self._arriving: _ArrivingStream | None = None
-        with suppress(OSError):  # a stream in memory
+        with suppress(OSError):  # a stream in memory has no descriptor
             if not stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode):  # a pipe or a terminal
                 self._arriving = _ArrivingStream(self.stream)
 

@@ -26,7 +26,7 @@ class Output:
     """A stream of complete lines: a signal that arrives while lines are written stops the process after them."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        with suppress(OSError, AttributeError):  # a stream in memory; Windows, before Python 3.12
+        with suppress(OSError, AttributeError):  # a stream in memory has no descriptor; Windows, before Python 3.12
             os.set_blocking(stream.fileno(), True)  # otherwise a full pipe is an error
         self._stream = stream
         self._stop = StopRequest(lambda number: Stopped(128 + number), interruptible=True)
@@ -50,7 +50,7 @@ class Output:
 
     @contextmanager
     def handling_signals(self) -> Iterator["Output"]:
-        """SIGTERM and Ctrl-C stop the work inside between two writes, with the exit codes 143 and 130."""
+        """In the `with` block, SIGTERM and Ctrl-C raise Stopped (exit code 143 or 130), but never during a write."""
         with handling(self._stop, [each for each in STOP_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]):
             yield self
 
@@ -148,7 +148,7 @@ def _exit_with_reader() -> None:
     """
     try:
         descriptor = sys.stdout.fileno()
-    except OSError:  # a stream in memory
+    except OSError:  # a stream in memory has no descriptor
         return
     if not (hasattr(select, "poll") and stat.S_ISFIFO(os.fstat(descriptor).st_mode)):
         return

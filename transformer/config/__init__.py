@@ -79,7 +79,7 @@ class Config(Section):
         if model.num_heads % self.mesh.tensor:
             raise ValueError(f"mesh.tensor: {self.mesh.tensor} does not divide model.num_heads = {model.num_heads}")
         if self.mesh.data == 0:
-            raise ValueError("mesh.data: 0 devices; use a count, or -1 for all that the other axes leave")
+            raise ValueError("mesh.data: 0 devices; use a count, or -1 for all remaining devices")
         if len(tokenizer.models) > 2:
             raise ValueError("tokenizer.models: more than two; give one for both sides, or source and target")
         two_models = len(tokenizer.models) == 2 or not (tokenizer.models or tokenizer.shared)

@@ -17,8 +17,8 @@ class Decode(Section):
     length_penalty: Annotated[float, Field(ge=0, le=10), CHANGES_RESULT] = 1.0
     """alpha in score = log-probability / length^alpha (EOS counted)"""
     stop: Annotated[Literal["full", "unlikely", "certain"], CHANGES_RESULT] = "full"
-    """when the search stops, once K hypotheses are finished: at once (full); when the best open one does not score
-    higher now than the worst finished one (unlikely); when it can never score higher than that one (certain)"""
+    """when the search stops, once K hypotheses are finished. full: at once; unlikely: when the score of the best open
+    hypothesis is not above that of the worst finished one now; certain: when it can never be above it"""
     min_length: Annotated[int, Field(ge=0, le=1 << 10), CHANGES_RESULT] = 1
     """fewest tokens of a translation, EOS not counted"""
     max_ratio: Annotated[float, Field(gt=0, le=1 << 10), CHANGES_RESULT] = 2.0
@@ -37,7 +37,7 @@ class Sampling(Section):
     top_k: Annotated[int, Field(ge=0, le=1 << 31)] = 0
     """draw only from the k most probable tokens (Fan et al. 2018); 0: from all"""
     top_p: Annotated[float, Field(ge=1e-9, le=1)] = 1.0
-    """draw only from the fewest tokens that hold this probability (Holtzman et al. 2020)"""
+    """draw only from the most probable tokens whose probabilities add up to at least this (Holtzman et al. 2020)"""
     seed: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] = 1
     """determines each draw, together with the number of the line"""
 

@@ -60,7 +60,9 @@ def sections() -> dict[str, str]:
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Loads the config from the TOML file at `path`. The values of `overrides`, by dotted keys, replace its values.
+    """Loads the config from the TOML file at `path`.
+
+    The values in `overrides` replace those in the file. Its keys are dotted, for example `train.steps`.
 
     Raises UsageError.
     """

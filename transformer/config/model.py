@@ -8,7 +8,7 @@ from transformer.config.section import CHANGES_RESULT, FIXED, Count, Depth, Rate
 
 
 class Model(Section):
-    """The shape of the Transformer. Settings that are not FIXED can change with the same weights."""
+    """The shape of the Transformer."""
 
     d_model: Annotated[int, Field(ge=1, le=1 << 16), FIXED] = 512
     """D: width of the residual stream"""
@@ -21,7 +21,7 @@ class Model(Section):
     decoder_layers: Annotated[Depth, FIXED] = 6
     """N: layers of the decoder"""
     dropout: Annotated[Rate, CHANGES_RESULT] = 0.1
-    """fraction of the residuals and of the embeddings that is dropped in training"""
+    """fraction of the outputs of sublayers and of the embeddings that is dropped in training"""
     attention_dropout: Annotated[Rate, CHANGES_RESULT] = 0.0
     """fraction of the attention weights that is dropped in training"""
     activation: Annotated[Literal["relu", "gelu", "silu"], FIXED] = "relu"

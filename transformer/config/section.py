@@ -16,9 +16,9 @@ class Section(BaseModel):
 class Effect(Enum):
     """The effect of a changed setting on a run in progress. Every setting of a config has one, in its annotation."""
 
-    HARMLESS = "the run ends with the same model; on another mesh, rounding and the rows of a batch may differ"
+    HARMLESS = "does not change the training; only another mesh may change rounding and the rows of a batch"
     CHANGES_RESULT = "the run can be resumed with --allow-config-change, but ends with another model"
-    BY_CONTENT = "names files: what they contain is compared instead"
+    BY_CONTENT = "names files: their content is compared, not their names"
     FIXED = "the weights, the state of the optimizer or the ids in RUN/data would not fit"
 
 

@@ -1,10 +1,10 @@
-"""Tables that map a name to an object as "module:object", imported only when the name is chosen."""
+"""Imports an object that a table names as "module:object", only when it is needed."""
 
 import importlib
 from typing import Any
 
 
 def import_object(place: str) -> Any:
-    """Imports an object by its place in such a table: `"transformer.decoding.beam:beam_search"`."""
+    """Imports an object by its place, such as `"transformer.data.formats.tsv:open_tsv"`."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

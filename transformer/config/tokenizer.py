@@ -15,11 +15,11 @@ class Tokenizer(Section):
     kind: Annotated[Literal["unigram", "bpe"], FIXED] = "unigram"
     """the subword algorithm"""
     vocab_size: Annotated[int, Field(ge=16, le=1 << 20), FIXED] = 16000
-    """pieces per model, the four control and unknown symbols included"""
+    """pieces per model, including four symbols: padding, start, end, unknown"""
     shared: Annotated[bool, FIXED] = True
     """true: one model for both sides; false: one per side"""
     byte_fallback: Annotated[bool, FIXED] = True
-    """spell what has no piece as bytes, so that nothing is unknown (takes 256 pieces)"""
+    """encode characters without a piece as bytes, so that no token is unknown (takes 256 pieces)"""
     character_coverage: Annotated[float, Field(ge=0.98, le=1), FIXED] = 0.9995
     """fraction of the characters of the corpus that get a piece of their own"""
     normalization: Annotated[Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"], FIXED] = "nmt_nfkc"

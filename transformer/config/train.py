@@ -14,13 +14,15 @@ class Train(Section):
     """How the model is trained."""
 
     init_from: Annotated[UserPath, BY_CONTENT] = ""
-    """model or run directory that gives the initial weights, the tokenizer and what a config leaves out; "": none"""
+    """model or run directory that gives the initial weights and the tokenizer, and also the languages, data.max_length,
+    [model], [decode] and [about] if the config does not set them; "": none"""
     steps: Annotated[Updates, Field(ge=1), CHANGES_RESULT] = 100_000
     """optimizer updates"""
     batch_tokens: Annotated[Count, CHANGES_RESULT] = 25_000
-    """target positions of one update, padding included, over all devices"""
+    """most target positions of one update, padding included, over all devices (a batch has at least 8 rows)"""
     accumulate: Annotated[Count, CHANGES_RESULT] = 1
-    """parts into which a batch is split, computed one after another: less memory; only dropout differs"""
+    """parts into which a batch is split, computed one after another to save memory; changes dropout and rounding, and
+    the batches too unless devices x parts divides 8"""
     learning_rate: Annotated[float, Field(gt=0), CHANGES_RESULT] = 1e-3
     """peak of the learning rate"""
     schedule: Annotated[Literal["inverse_sqrt", "cosine", "constant"], CHANGES_RESULT] = "inverse_sqrt"
@@ -28,7 +30,7 @@ class Train(Section):
     warmup_steps: Annotated[Updates, CHANGES_RESULT] = 4000
     """updates in which the learning rate grows linearly to its peak"""
     cooldown_steps: Annotated[Updates, CHANGES_RESULT] = 0
-    """last updates, in which the learning rate also falls linearly, to a fraction 1 / cooldown_steps"""
+    """last updates, in which a factor of the learning rate also falls linearly, from 1 to 1 / cooldown_steps"""
     adam_b1: Annotated[Rate, CHANGES_RESULT] = 0.9
     """decay of Adam's mean of gradients"""
     adam_b2: Annotated[Rate, CHANGES_RESULT] = 0.98
@@ -40,7 +42,7 @@ class Train(Section):
     clip_norm: Annotated[float, Field(ge=0), CHANGES_RESULT] = 1.0
     """largest global norm of a gradient; larger ones are scaled down; 0: no clipping"""
     label_smoothing: Annotated[Rate, CHANGES_RESULT] = 0.1
-    """probability that the target distribution spreads evenly over the vocabulary"""
+    """probability of the target distribution that is spread evenly over the vocabulary"""
     ema_decay: Annotated[Rate, FIXED] = 0.999
     """decay of the moving average of the weights, which validation and the saved model use; 0: the current weights"""
     log_every: Annotated[Count, HARMLESS] = 50

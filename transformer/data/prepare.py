@@ -133,8 +133,8 @@ def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> T
     """The tokenizers that the config names, or those trained on the corpora and stored in `directory`."""
     if config.tokenizer.models:
         return load_tokenizers(config.tokenizer.models)
-    described = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])
-    origin = hashlib.sha256(described.encode()).hexdigest()
+    description = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])
+    origin = hashlib.sha256(description.encode()).hexdigest()
     if not read_results(directory, origin):
         log.info("training the tokenizer")
         begin_results(directory)
@@ -154,8 +154,8 @@ def prepare_examples(
     settings.max_left_out of its pairs are left out.
     """
     limits = f"{settings.max_length} {settings.max_ratio}"
-    described = [*(corpus.identity for corpus in corpora), tokenizers.digest, limits, FORMAT]
-    origin = hashlib.sha256("\n".join(described).encode()).hexdigest()
+    description = [*(corpus.identity for corpus in corpora), tokenizers.digest, limits, FORMAT]
+    origin = hashlib.sha256("\n".join(description).encode()).hexdigest()
     results = read_results(directory, origin)
     if results is None:
         summaries = _write(directory, corpora, tokenizers, settings)

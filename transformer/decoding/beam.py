@@ -140,18 +140,18 @@ def _finish(finished: Hypotheses, candidates: Candidates, length: Array, rules: 
     return jax.tree.map(lambda x: jnp.take_along_axis(x, jnp.expand_dims(ranks_BK, range(2, x.ndim)), axis=1), both)
 
 
-def top_k(x_BN: Array, k: int) -> tuple[Array, Array]:
+def top_k(x: Array, k: int) -> tuple[Array, Array]:
     """Returns the k largest numbers of each row and their indices, like `jax.lax.top_k`.
 
     Inside a loop on CPU, `jax.lax.top_k` sorts the whole row: 80 ms for 85 rows of 30,000 (jax 0.10.2). The k largest
     lie in the k chunks with the largest maxima, so two short sorts are enough.
     """
-    B, N = x_BN.shape  # N: numbers per row
-    if CHUNK * k >= N:
-        return jax.lax.top_k(x_BN, k)
-    chunks_BCW = jnp.pad(x_BN, ((0, 0), (0, -N % CHUNK)), constant_values=-jnp.inf).reshape(B, -1, CHUNK)
+    rows, size = x.shape
+    if CHUNK * k >= size:
+        return jax.lax.top_k(x, k)
+    chunks = jnp.pad(x, ((0, 0), (0, -size % CHUNK)), constant_values=-jnp.inf).reshape(rows, -1, CHUNK)
     # Sorted, so that of equal numbers the first is chosen.
-    chosen_BK = jnp.sort(jax.lax.top_k(chunks_BCW.max(axis=-1), k)[1], axis=-1)
-    few_BM = jnp.take_along_axis(chunks_BCW, chosen_BK[:, :, None], axis=1).reshape(B, -1)
-    values, places = jax.lax.top_k(few_BM, k)
-    return values, jnp.take_along_axis(chosen_BK, places // CHUNK, axis=1) * CHUNK + places % CHUNK
+    chosen = jnp.sort(jax.lax.top_k(chunks.max(axis=-1), k)[1], axis=-1)
+    candidates = jnp.take_along_axis(chunks, chosen[:, :, None], axis=1).reshape(rows, -1)
+    values, places = jax.lax.top_k(candidates, k)
+    return values, jnp.take_along_axis(chosen, places // CHUNK, axis=1) * CHUNK + places % CHUNK

@@ -1,4 +1,4 @@
-"""Replaces files and directories so that the old or the new content is complete, whenever the process stops.
+"""Replaces files and directories so that no content is lost or half written if the process stops at any moment.
 
 New content is written under another name, flushed to the disk, and renamed when it is complete.
 """

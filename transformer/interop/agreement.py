@@ -12,7 +12,7 @@ from transformer.translation.scoring import score
 from transformer.translation.translator import Translator
 
 TOLERANCE = 1e-4  # for the natural logarithm of the probability of a token, in float32
-EQUAL, EQUAL_IF_ROUNDED = 0.95, 0.5  # minimum fraction of equal translations: same weights, rounded weights
+MIN_EQUAL, MIN_EQUAL_ROUNDED = 0.95, 0.5  # minimum fraction of equal translations: same weights, rounded weights
 LEFT_OUT = {"empty", "split", "skipped"}  # flags of lines that programs treat differently
 
 
@@ -44,17 +44,17 @@ class Agreement(NamedTuple):
         """
         if exact and not self.difference <= TOLERANCE:
             return f"the log-probability of a token differs by {self.difference:.1e}, more than {TOLERANCE:g}"
-        least = EQUAL if exact else EQUAL_IF_ROUNDED
+        minimum = MIN_EQUAL if exact else MIN_EQUAL_ROUNDED
         for size, count in self.equal.items():
-            if count < least * self.sentences:
-                return (
-                    f"{count} of {self.sentences} translations are equal with a beam of {size}, fewer than {least:.0%}"
-                )
+            if count < minimum * self.sentences:
+                equal = f"{count} of {self.sentences} translations are equal"
+                return f"{equal} with a beam of {size}, fewer than {minimum:.0%}"
         return ""
 
     def __str__(self) -> str:
         beams = ", ".join(
-            f"{count} of {self.sentences} translations equal {f'with a beam of {size}' if size > 1 else 'greedily'}"
+            f"{count} of {self.sentences} translations are equal with"
+            f" {f'a beam of {size}' if size > 1 else 'greedy decoding'}"
             for size, count in self.equal.items()
         )
         scores = f"log-probabilities of {self.tokens} tokens within {self.difference:.1e}"

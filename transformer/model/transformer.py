@@ -106,7 +106,10 @@ class Transformer(nnx.Module):
         )
 
     def step(self, tokens: Array, cache: Cache, position: Array) -> tuple[Array, Cache]:
-        """int [B, K] at `position` (int []) -> logits of the next token, float32 [B, K, V], and the cache."""
+        """Decodes one position: `tokens` (int [B, K]) has the token of each hypothesis at `position` (int []).
+
+        Returns the logits of the next token, float32 [B, K, V], and the updated cache.
+        """
         x = self._embed(self._target_embedding, tokens, position[None], self.target_positions, None)
         slots_K = jnp.arange(tokens.shape[1], dtype=jnp.int32)
         beam_indices_BKL = cache.beam_indices.at[:, :, position].set(slots_K[None, :])

@@ -195,9 +195,10 @@ def _check_arrays(place: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
-    """Reads the arrays of one part of a saved state, such as `model`, by their names in it. Changes nothing.
+    """Returns the arrays of one part of a saved state, such as `model`, by name, without the prefix `model.`.
 
-    Raises UsageError if the checkpoint is damaged, or is removed meanwhile by a training in the same directory.
+    Changes no files. Raises UsageError if the checkpoint is damaged, or if a training process in the same directory
+    removes it during the read.
     """
     place = directory.absolute() / str(step)
     try:
@@ -211,7 +212,9 @@ def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
             values = orbax.load(place / "state", wanted)
     finally:
         if not place.exists():  # then the error, if any, is that files were missing
-            raise UsageError(f"{place}: a training has removed this checkpoint meanwhile; run the same command again")
+            raise UsageError(
+                f"{place}: a training process has just removed this checkpoint; run the same command again"
+            )
     return {name.removeprefix(f"{part}."): value for name, value in values.items()}
 
 

@@ -43,6 +43,7 @@ def environment(mesh: Mesh) -> dict[str, Any]:
         "devices": len(devices),
         "mesh": mesh.model_dump(),
         "cpu threads": threads,
+        PACKAGE: package_version(),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in PACKAGES},
         **{name: getattr(jax.config, name.lower()) for name in JAX_OPTIONS},
@@ -68,7 +69,7 @@ def record_environment(directory: Path, step: int, now: Mapping[str, Any]) -> No
     """Adds the environment to RUN/environment.json, unless the run has trained in it up to `step`."""
     path = directory / "environment.json"
     system = f"{platform.system()} {platform.machine()}"
-    entry = {"from_step": step, PACKAGE: package_version(), "platform": system, **now}
+    entry = {"from_step": step, "platform": system, **now}
     try:
         before = [dict(one) for one in json.loads(path.read_text(encoding="utf8")) if one["from_step"] < step]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):  # there is no file, or it has other content

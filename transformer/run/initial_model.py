@@ -118,8 +118,10 @@ def _completed(config: Config, model_config: ModelConfig) -> Config:
 
 
 def _check_settings(config: Config, model_config: ModelConfig) -> None:
-    """Raises UsageError for a setting of [model] that differs from the model that training starts from, or a tokenizer:
-    the model has its own."""
+    """Raises UsageError for a setting of [model] that differs from the model to start from, and for any of [tokenizer].
+
+    The model has its own tokenizers.
+    """
     model = f"the model of train.init_from = {config.train.init_from}"
     for key, theirs in model_config.model.model_dump(exclude=FREE).items():
         ours = getattr(config.model, key)

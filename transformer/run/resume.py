@@ -1,8 +1,9 @@
 """Checks whether a run can be resumed with a config: the settings that the user gives are compared with the record.
 
-A setting that neither the config file nor a flag gives keeps the value in RUN/config.toml, so that a default that
-changes in a new version does not stop a run. Corpora, tokenizers and the model of init_from are compared by content, so
-that they may move. The annotation of each setting states the effect of changing it (config/section.py, `Effect`).
+If a setting is neither in the config file nor given by a flag, the value in RUN/config.toml is used. A new version with
+another default can therefore resume the run. Corpora, tokenizers and the model of init_from are compared by content, so
+their files can be moved or renamed. The annotation of each setting states the effect of changing it (`Effect` in
+config/section.py).
 """
 
 import hashlib
@@ -87,7 +88,11 @@ def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 
 def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The given values; if data.valid is given and train.best_corpus is not, the recorded one under its new name."""
+    """The given values, with train.best_corpus added if the corpus that it names may have been renamed.
+
+    This is so if data.valid is given with as many corpora as recorded, train.best_corpus is not given, and its recorded
+    value names a corpus. Its new value is the corpus at the same place in the given data.valid.
+    """
     flat, before, best = _flat(given), recorded.data.valid, recorded.train.best_corpus
     now = flat.get("data.valid")
     may_be_renamed = isinstance(now, list | tuple) and len(now) == len(before) and best in before

@@ -18,7 +18,7 @@ from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
 from transformer.errors import ResourceError, UsageError
 from transformer.files.atomic import write_file
-from transformer.version import which_version
+from transformer.version import package_version, which_version
 
 FORMAT = 2  # of data/corpora.json
 COMPRESSED_PREFIX = "packed "  # marks a `Corpus.compressed_digest` in data/corpora.json
@@ -135,11 +135,13 @@ def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool
 def write_records(config: Config, corpora: Corpora, old_valid: Sequence[CorpusRecord] = ()) -> None:
     """Records the resolved config, and the content of each corpus.
 
-    `old_valid` becomes `DataRecord.valid_of_format_1`, as long as the newest checkpoint has format 1.
+    `old_valid` is stored as `DataRecord.valid_of_format_1`. The caller passes it only if the newest checkpoint has
+    format 1.
     """
     (config.directory / "data").mkdir(exist_ok=True)
     contents = {
         "format": FORMAT,
+        "version": package_version(),
         "train": [{"corpus": one.name, "content": one.identity} for one in corpora.train],
         "valid": [{"corpus": one.name, "content": one.identity} for one in corpora.valid],
     }

@@ -35,12 +35,12 @@ BATCH = PartitionSpec(("data", "fsdp"))
 def make_mesh(settings: config.Mesh) -> Mesh:
     """Arranges all devices as a grid of data x fsdp x tensor. Raises UsageError if their number does not fit."""
     devices = jax.devices()
-    split = settings.fsdp * settings.tensor
-    data = settings.data if settings.data > 0 else max(len(devices) // split, 1)
-    if data * split != len(devices):
+    per_replica = settings.fsdp * settings.tensor
+    data = settings.data if settings.data > 0 else max(len(devices) // per_replica, 1)
+    if data * per_replica != len(devices):
         raise UsageError(
             f"mesh.data x mesh.fsdp x mesh.tensor = {data} x {settings.fsdp} x {settings.tensor},"
-            f" but there are {len(devices)} devices"
+            f" but the number of devices is {len(devices)}"
         )
     return Mesh(np.array(devices).reshape(data, settings.fsdp, settings.tensor), ("data", "fsdp", "tensor"))
 

@@ -42,7 +42,10 @@ from transformer.version import package_version
 
 
 def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, config: ModelConfig) -> None:
-    """Writes a model directory, or replaces one: it has the old content or the new, whenever the process stops.
+    """Writes a model directory, or replaces one.
+
+    If the process is killed, no file is half written: the directory has the old or the new content, or it is missing
+    and DIRECTORY.old has the old content, which the next `save_model` renames back.
 
     Raises UsageError, before anything is written, if `config.weights` cannot represent a parameter, or if the directory
     has files that do not belong to a model; ResourceError if the disk is full.

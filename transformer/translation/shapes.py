@@ -17,10 +17,10 @@ def padded_length(tokens: int) -> int:
 
 
 def group(tokens: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, int, list[int]]]:
-    """Groups rows with the given numbers of tokens into batches: (length, rows, indices of the rows that are present).
+    """Groups sequences with the given numbers of tokens into batches: (padded length, rows, indices of the sequences).
 
-    A length has a fixed number of rows, as many as fit into `batch_tokens` positions; in the last batch of a length,
-    some rows may be missing.
+    All batches of one length have the same number of rows: as many as fit into `batch_tokens` positions, but at least
+    one. The last batch of a length may have fewer sequences than rows.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, count in enumerate(tokens):

@@ -1,1 +1,1 @@
-"""Checks of corpora and tokenizers, and the messages about their faults."""
+"""Checks of corpora, and the messages about their faults."""

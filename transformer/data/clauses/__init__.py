@@ -37,8 +37,9 @@ TENSES: tuple[Tense, ...] = ("present", "present", "past", "modal")  # the prese
 def clauses(split: str, count: int, seed: int = 0) -> Iterator[Pair]:
     """Yields `count` distinct pairs (English, German) of the split, the same ones on every machine.
 
-    A smaller count gives the first pairs of a larger one. No sentence is in two splits, whatever the seeds, because a
-    hash of the English sentence decides (train 18/20, valid 1/20, test 1/20).
+    A smaller count gives the first pairs of a larger one. No English sentence is in two splits, whatever the seeds,
+    because its hash decides the split (about 18/20 train, 1/20 valid, 1/20 test). A German sentence can be in two
+    splits, because two English sentences can have the same translation ("I understand her." and "... them.").
 
     Raises ValueError if there is no such split, or if the grammar has too few sentences for `count`.
     """

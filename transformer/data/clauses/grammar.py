@@ -73,7 +73,7 @@ class Complements:
 def _complements(rng: Random, verb: Verb, subject: NounPhrase, negated: bool) -> Complements:
     """Generates the complements of a verb: objects, a direction, or company and a place."""
     if verb in words.MOTION:
-        return _way(rng, verb)
+        return _direction(rng, verb)
     if verb in words.INTRANSITIVE:
         return _surroundings(rng, verb, subject)
     if verb in words.DITRANSITIVE:
@@ -96,8 +96,8 @@ def object_complements(verb: Verb, thing: NounPhrase, receiver: NounPhrase | Non
     return Complements(english, pronoun, join(noun, german), negative=thing.negative)
 
 
-def _way(rng: Random, verb: Verb) -> Complements:
-    """(walks) into the garden, to the old school / in den Garten, zur alten Schule"""
+def _direction(rng: Random, verb: Verb) -> Complements:
+    """Generates a direction: (walks) into the garden, to the old school / in den Garten, zur alten Schule."""
     place = noun_phrase(rng, verb.objects, definite=True)
     if rng.random() < 0.5 and verb.objects == Kind.PLACES:
         return Complements(join("into", place.english), place=_contract("in", place.german[Case.ACCUSATIVE]))
