@@ -30,7 +30,7 @@ demo: .venv/.installed
 	@head -n 1 $(RUN)/test.scores
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 test-long: .venv/.installed
 	$(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)

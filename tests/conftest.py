@@ -1,6 +1,8 @@
 """What holds for every test: the CPU, compiled programs kept between runs, and no ambiguity that JAX can refuse."""
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from transformer.data.tokenizer import Tokenizers
     from transformer.translation.translator import Translator
+    from translating import Command, Result
 
 # Before JAX is imported, and for processes that a test starts too. A variable that is set already wins.
 for name, value in {
@@ -21,6 +24,14 @@ for name, value in {
     "OMP_NUM_THREADS": "1",  # CTranslate2's threads wait for each other without sleeping
 }.items():
     os.environ.setdefault(name, value)
+
+
+# Files that take long, and begin first: no process then waits for another at the end.
+LONG_FILES = ("test_faults_training", "test_training", "test_resume", "test_init_from", "test_translator")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG_FILES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,3 +76,35 @@ def translator(tokenizers: "Tokenizers") -> "Translator":
         decode=Decode(beam_size=3, max_ratio=0.5, max_extra=3, batch_tokens=256),
     )
     return Translator(Transformer(card.model, V, V, rng=jax.random.key(7)), tokenizers, card)
+
+
+@pytest.fixture(scope="module")
+def model_dir(translator: "Translator", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformer.translation.model_dir import save_model
+
+    path = tmp_path_factory.mktemp("models") / "model"
+    save_model(path, translator.model, translator.tokenizers, translator.config)
+    return path
+
+
+@pytest.fixture
+def translate(
+    model_dir: Path,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> "Command":
+    """The command in this process. Greedy: there are fewer programs to compile."""
+    from transformer.cli import main as door
+    from translating import Result
+
+    def call(stdin: bytes | None, *words: object, model: Path = model_dir) -> "Result":
+        monkeypatch.setattr(sys, "stdin", None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin)))
+        capsysbinary.readouterr()
+        caplog.clear()
+        code = door.main(["translate", "--model", str(model), "--beam-size", "1", *map(str, words)])
+        out, err = capsysbinary.readouterr()
+        warnings = [f"{entry.message}\n" for entry in caplog.records if entry.levelname == "WARNING"]  # on stderr too
+        return Result(code, out, err.decode() + "".join(warnings))
+
+    return call

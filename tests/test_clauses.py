@@ -23,7 +23,7 @@ VERBS = {
 }
 
 
-def phrase(english: str, german: str, person: Person = Person.ONE, **more: bool) -> NounPhrase:
+def phrase(english: str, german: str, person: Person = Person.THIRD_SINGULAR, **more: bool) -> NounPhrase:
     """A phrase whose German has the given forms: one for all cases, or three."""
     nominative, *others = german.split(", ")
     accusative, dative = others or (nominative, nominative)

@@ -218,7 +218,7 @@ def test_wrong_use_of_translate(call: Caller, run_dir: Path, tmp_path: Path) -> 
     assert "need --sample" in call.fails(2, *model, "--seed", 1)
     assert "decode.batch_tokens = '0'" in call.fails(2, *model, "--batch-tokens", 0)
     assert "n_best = 3: a beam of 2" in call.fails(2, *model, "--n-best", 3)
-    assert "among the files of the model" in call.fails(2, *model, "-o", run_dir / "model" / "model.safetensors")
+    assert "whose files belong to the model" in call.fails(2, *model, "-o", run_dir / "model" / "model.safetensors")
     assert "in2: no such file" in call.fails(3, *model, "-i", tmp_path / "in2")
     assert "the output and an input" in call.fails(2, *model, "-i", tmp_path / "in", "-o", tmp_path / "in")
     missing = tmp_path / "none" / "out"

@@ -337,7 +337,9 @@ def test_lines_are_numbered_as_in_the_corpus() -> None:
 def test_as_many_may_be_left_out_as_the_setting_says(read: int, kept: int, limit: float) -> None:
     CorpusSummary("toy", read, kept, "kept some").check(limit)
     if kept < read:
-        with pytest.raises(DataError, match=r"^toy: kept some; that is .*%, more than data\.max_left_out = [\d.]+:"):
+        with pytest.raises(
+            DataError, match=r"^toy: kept some; the fraction [\d.]+ is left out, more than data\.max_left_out = [\d.]+;"
+        ):
             CorpusSummary("toy", read, kept - 1, "kept some").check(limit)
     with pytest.raises(DataError, match=r"^toy: no pair of sentences can be used; kept none$"):
         CorpusSummary("toy", read, 0, "kept none").check(1)

@@ -171,7 +171,7 @@ def test_what_is_read_and_the_model_are_not_overwritten(tmp_path: Path, monkeypa
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "model" / "manifest.json").touch()
     for model in ("run", "run/model"):
-        with pytest.raises(UsageError, match="is among the files of the model"):
+        with pytest.raises(UsageError, match="whose files belong to the model"):
             refuse_overwriting(str(tmp_path / "run" / "model" / "new"), model=str(tmp_path / model))
     refuse_overwriting(str(tmp_path / "run" / "test.hyp"), model=str(tmp_path / "run"))
     refuse_overwriting(str(tmp_path / "model2"), model=str(tmp_path / "run" / "model"))

@@ -54,5 +54,5 @@ def test_what_no_rule_knows_is_refused() -> None:
 
 
 def test_a_mesh_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"mesh\.fsdp.*1 devices"):
+    with pytest.raises(UsageError, match=r"mesh\.fsdp.*number of devices is 1"):
         make_mesh(config.Mesh(fsdp=3))

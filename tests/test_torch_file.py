@@ -142,7 +142,8 @@ def refused(path: Path) -> str:
         read_state_dict(path)
     assert time.process_time() - began < 10
     text = str(problem.value)
-    assert text.isprintable() and text.startswith(f"{path}: ") and text.endswith("with Transformers and import that")
+    assert text.isprintable() and text.startswith(f"{path}: ")
+    assert text.endswith(("with Transformers and import that", ": no such file", ": not a file"))
     return text
 
 
@@ -431,7 +432,7 @@ def test_big_endian_files_are_refused(path: Path) -> None:
 
 
 def test_files_of_others_are_refused(path: Path) -> None:
-    assert "missing" in refused(path)
+    assert "no such file" in refused(path)
     for content in (b"", b"\x80", b"version https://git-lfs.github.com/spec/v1\n", bytes(1000), b"PK\3\4" + bytes(99)):
         path.write_bytes(content)
         refused(path)

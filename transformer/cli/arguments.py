@@ -1,6 +1,6 @@
-"""Command lines: argparse, with errors of one line, and a flag for every setting.
+"""Parses command lines with argparse. Errors are one line, and every setting has a flag.
 
-Not tyro or pydantic-settings: neither suggests the nearest flag in one line, and both make every command start slower.
+tyro and pydantic-settings are not used: neither suggests the nearest flag in one line, and both slow down the start.
 """
 
 import argparse

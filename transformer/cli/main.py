@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def run(name: str, words: Sequence[str]) -> int:
-    """Runs one command. An expected failure prints one line; a bug keeps its traceback."""
+    """Runs one command, and returns its exit code. Expected errors print one line; other exceptions are raised."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("transformer").setLevel(logging.INFO)
     try:

@@ -57,7 +57,11 @@ class Output:
 
 @contextmanager
 def open_output(path: str) -> Iterator[Output]:
-    """Opens a file, or stdout for `-`. A regular file is renamed when it is complete; a failure leaves the old one."""
+    """Opens a file for writing, or stdout for `-`.
+
+    A regular file is written under a temporary name, which replaces `path` when it is complete. After a failure, `path`
+    is unchanged.
+    """
     if path == "-":
         if sys.stdout is None:
             raise ResourceError("stdout is closed; open it, or name a file for the output")
@@ -170,10 +174,12 @@ def refuse_overwriting(output: str, *inputs: str, model: str | None = None) -> N
         if any(_same_file(sys.stdin if path == "-" else path, place) for place in outputs):
             raise UsageError(f"{named}: is both the output and an input; name another file for the output")
     if model is not None and output != "-":
-        # Other files are allowed in a run directory, but not in its model or its checkpoints.
+        # The output may be in a run directory, but not in its model, a checkpoint or its prepared data.
         folder = enclosing(unfinished_path(output))
         if folder and folder.is_relative_to(os.path.realpath(model)):
-            raise UsageError(f"{output}: is among the files of the model; name a file elsewhere for the output")
+            raise UsageError(
+                f"{output}: is in {folder}, whose files belong to the model or its run; name a file elsewhere"
+            )
 
 
 def _same_file(one: Any, other: Any) -> bool:

@@ -17,12 +17,22 @@ def main(words: Sequence[str]) -> None:
         " program is installed.",
     )
     parser.add_argument("folder", type=path, metavar="DIR", help="the other program's model")
-    parser.add_argument("output", type=path, metavar="OUT", help="the model directory to write; absent or empty")
     parser.add_argument(
-        "--from", required=True, choices=("marian",), dest="program", help="MarianMTModel of Hugging Face, as OPUS-MT's"
+        "output", type=path, metavar="OUT", help="the model directory to write; it must be empty or not exist"
     )
-    parser.add_argument("--source", default="", metavar="CODE", help="language code (default: that of the folder)")
-    parser.add_argument("--target", default="", metavar="CODE", help="language code (default: that of the folder)")
+    parser.add_argument(
+        "--from",
+        required=True,
+        choices=("marian",),
+        dest="program",
+        help="marian: a MarianMTModel of Hugging Face, such as an OPUS-MT model",
+    )
+    parser.add_argument(
+        "--source", default="", metavar="CODE", help="language code (default: the one in the files of DIR)"
+    )
+    parser.add_argument(
+        "--target", default="", metavar="CODE", help="language code (default: the one in the files of DIR)"
+    )
     add_check(parser)
     arguments = parser.parse(words)
     place = check_output(arguments.output)

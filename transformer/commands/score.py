@@ -61,8 +61,10 @@ def main(words: Sequence[str]) -> None:
 
 
 def _pairs(source: str, target: str) -> Iterable[Pair]:
-    """The pairs. Raises DataError before the first one if the numbers of lines differ: files are read twice for that,
-    and streams are kept in memory."""
+    """The pairs. Raises DataError at once if the numbers of lines differ.
+
+    To find that out, two files are read twice. If one side is a stream, all lines are kept in memory.
+    """
     if os.path.isfile(source) and os.path.isfile(target):
         return open_pairs(source, target)
     with open_input(source) as sources, open_input(target) as targets:

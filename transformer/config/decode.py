@@ -30,7 +30,7 @@ class Decode(Section):
 
 
 class Sampling(Section):
-    """How translate --sample draws translations. Not part of a config: a model has no default for it."""
+    """How `translate --sample` draws translations. Not part of a config: a model has no default for it."""
 
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     """divides the logits: below 1 the draws are closer to greedy"""

@@ -67,7 +67,10 @@ def decode_line(raw: bytes) -> str:
 
 
 def without_controls(text: str) -> str:
-    """Returns `one_line(text)` with a space for each control character: the input and output of the models."""
+    """Returns `one_line(text)` with each control character replaced by a space.
+
+    It is applied to every text that a model reads or writes.
+    """
     return text if text.isprintable() else _CONTROL.sub(" ", one_line(text))
 
 

@@ -42,11 +42,12 @@ def spread(texts: Iterable[str], max_count: int) -> list[str]:
 def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
     """Trains a SentencePiece model; its bytes depend on the sentences and the settings alone.
 
-    A corpus too small for `vocab_size` pieces gives fewer. Raises DataError if there is no text, UsageError if
-    `vocab_size` is too small for the characters of the corpus.
+    If the corpus is too small for `vocab_size` pieces, the model has fewer. Raises DataError if there is no text,
+    UsageError if `vocab_size` is too small for the characters of the corpus.
     """
     model = io.BytesIO()
-    # SentencePiece leaves out long lines, and needs minutes for a line of a million characters, so lines are split.
+    # SentencePiece skips lines above max_sentence_length, and with a higher limit a line of a million characters would
+    # take minutes. So lines are split.
     texts = [
         text[at : at + MAX_CHARACTERS]
         for text in map(one_line, sentences)

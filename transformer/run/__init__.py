@@ -1,1 +1,1 @@
-"""The run directory: lock, records, checkpoints, metrics, signals; how a run is stopped and resumed."""
+"""Training runs: the run directory with its lock, checkpoints and metrics, and how a run is stopped and resumed."""

@@ -118,9 +118,10 @@ def _completed(config: Config, model_config: ModelConfig) -> Config:
 
 
 def _check_settings(config: Config, model_config: ModelConfig) -> None:
-    """Raises UsageError for a setting of [model] that differs from the model to start from, and for any of [tokenizer].
+    """Raises UsageError if the config gives a setting of [model] a value that the initial model cannot have.
 
-    The model has its own tokenizers.
+    Before the run has a checkpoint, also if the config sets [tokenizer]: the initial model has its own tokenizers. A
+    [tokenizer] that gives every setting its default, as in RUN/config.toml, is accepted.
     """
     model = f"the model of train.init_from = {config.train.init_from}"
     for key, theirs in model_config.model.model_dump(exclude=FREE).items():

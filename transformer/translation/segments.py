@@ -1,4 +1,7 @@
-"""Splits lines that are too long for a model: after a sentence if possible, else after a clause, else after a word."""
+"""Splits lines that are too long for a model: after a sentence if possible, else after a clause or a word.
+
+A single word that is too long is split between its tokens.
+"""
 
 import re
 from bisect import bisect_right

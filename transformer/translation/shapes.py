@@ -32,5 +32,8 @@ def group(tokens: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, int, 
 
 
 def column(values: Sequence[int], rows: int) -> np.ndarray:
-    """Returns the values as int32 [rows]. Missing rows get 1: as a length limit, it ends their search at once."""
+    """Returns the values as int32 [rows]. Rows without a sentence get 1.
+
+    If the values are length limits, the search for such a row ends after one step.
+    """
     return np.array([*values, *[1] * (rows - len(values))], np.int32)

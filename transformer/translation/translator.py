@@ -68,7 +68,7 @@ class Translation:
 
 
 class Segment(NamedTuple):
-    """A line, or a part of a line that is too long."""
+    """A line, or one part of a line that was too long and has been split."""
 
     index: int  # of the line in its window
     ids: list[int]  # EOS included

@@ -64,11 +64,11 @@ def find_shifts(pairs: Iterable[tuple[str, str]]) -> list[Shift]:
     gamblers = [_Gambler(by) for by in SHIFTS]
     known, lines = _Known(), 0
     for window in _windows(pairs, known):
-        standing = _log_likelihoods(window, 0, known)
+        unshifted = _log_likelihoods(window, 0, known)
         for gambler in gamblers:
             shifted = _log_likelihoods(window, gambler.by, known)
-            gambler.bet(standing, np.where(np.isnan(shifted), standing, shifted), lines)
-        lines += len(standing)
+            gambler.bet(unshifted, np.where(np.isnan(shifted), unshifted, shifted), lines)
+        lines += len(unshifted)
     for gambler in gamblers:
         gambler.stop(lines)
     return sorted(_strongest(win for gambler in gamblers for win in gambler.wins if win.evidence >= _needed(lines)))
@@ -153,24 +153,27 @@ class _Gambler:
 
     def _start(self, line: int) -> None:
         self._before = line
-        self._capital = self._standing = self._shifted = 0.0
+        self._capital = self._unshifted = self._shifted = 0.0
         self._best: Shift | None = None
 
-    def bet(self, standing: np.ndarray, shifted: np.ndarray, line: int) -> None:
-        """Bets on the lines after number `line`, from their log likelihood ratios."""
-        gains = np.log1p(STAKE * np.tanh((shifted - standing) / 2))
+    def bet(self, unshifted: np.ndarray, shifted: np.ndarray, line: int) -> None:
+        """Updates the capital with the next lines, which begin at `line` + 1.
+
+        `unshifted` and `shifted` are the log likelihood ratios of the pairs as they are, and of the shifted pairs.
+        """
+        gains = np.log1p(STAKE * np.tanh((shifted - unshifted) / 2))
         starts = np.arange(0, len(gains), BLOCK)
-        chances = (1 / (1 + np.exp(-ratios)) for ratios in (standing, shifted))
+        chances = (1 / (1 + np.exp(-ratios)) for ratios in (unshifted, shifted))
         sums = [np.add.reduceat(values, starts).tolist() for values in (gains, *chances)]
-        for start, gain, stands, shifts in zip(starts.tolist(), *sums, strict=True):
+        for start, gain, chance, shifted_chance in zip(starts.tolist(), *sums, strict=True):
             self._capital += gain
-            self._standing += stands
-            self._shifted += shifts
+            self._unshifted += chance
+            self._shifted += shifted_chance
             last = line + min(start + BLOCK, len(gains))
             most = self._best.evidence if self._best else 0.0
             if self._capital > most:
                 lines = last - self._before
-                means = self._standing / lines, self._shifted / lines
+                means = self._unshifted / lines, self._shifted / lines
                 self._best = Shift(self._before + 1, last, self.by, *means, self._capital)
             elif self._capital <= max(most - _needed(last), 0):
                 self.stop(last)

@@ -55,15 +55,17 @@ class CorpusSummary(NamedTuple):
     warning: str = ""
 
     def check(self, max_left_out: float, setting: str = "data.max_left_out") -> None:
-        """Raises DataError if no pair is kept, or more than the fraction `max_left_out` (the value of `setting`) is
-        left out."""
+        """Raises DataError if no pair is kept, or if a larger fraction of the pairs than `max_left_out` is left out.
+
+        `setting` is the name of that limit in the message.
+        """
         if not self.kept:
             raise DataError(f"{self.name}: no pair of sentences can be used; {self.summary}{self._hint}")
         left_out = (self.read - self.kept) / self.read
         if left_out > max_left_out:
             raise DataError(
-                f"{self.name}: {self.summary}; that is {left_out:.1%}, more than {setting} = {max_left_out:g}:"
-                f" fix the corpus, or raise the setting{self._hint}"
+                f"{self.name}: {self.summary}; the fraction {left_out:.3g} is left out, more than {setting} ="
+                f" {max_left_out:g}; fix the corpus, or raise the setting{self._hint}"
             )
 
     @property

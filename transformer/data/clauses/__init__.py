@@ -127,7 +127,7 @@ def measure(rng: Random) -> Pair:
         return be_clause(subject, f"{years} years old", f"{jahre} Jahre alt").statement()
     subject = noun_phrase(rng, Kind.WARES, described=0.7)
     euros, euro = quantity(rng)
-    cost, kosten = ("costs", "kostet") if subject.person == Person.ONE else ("cost", "kosten")
+    cost, kosten = ("costs", "kostet") if subject.person == Person.THIRD_SINGULAR else ("cost", "kosten")
     return f"{subject.english} {cost} {euros} euros", f"{subject.german[0]} {kosten} {euro} Euro"
 
 
@@ -157,7 +157,7 @@ def _same_time(rng: Random, tense: Tense) -> Tense:
     return "past" if tense == "past" else rng.choice(("present", "modal"))
 
 
-def reported(rng: Random) -> Pair:
+def reported_speech(rng: Random) -> Pair:
     """She hopes that the boy found his dog. / Sie hofft, dass der Junge seinen Hund gefunden hat."""
     verb = rng.choice(words.SAYING + words.ASKING)
     conjunction = ("whether", "ob") if verb in words.ASKING else ("that", "dass")
@@ -200,5 +200,5 @@ def anaphora(rng: Random) -> Pair:
 
 CONSTRUCTIONS: dict[Callable[[Random], Pair], int] = {
     statement: 5, inversion: 4, yes_no_question: 2, why_question: 2, who_question: 1, description: 2, position: 2,
-    measure: 4, reason_last: 2, reason_first: 2, reported: 2, relative: 2, anaphora: 2,
+    measure: 4, reason_last: 2, reason_first: 2, reported_speech: 2, relative: 2, anaphora: 2,
 }  # fmt: skip

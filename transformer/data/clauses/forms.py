@@ -98,7 +98,7 @@ def english_verb(verb: Verb, tense: Tense, modal: Modal, person: Person) -> tupl
     if tense == "modal" and not modal.with_do:
         return f"{modal.english} {verb.english}", modal.english, verb.english
     bare = f"{modal.english} {verb.english}" if tense == "modal" else verb.english
-    return (english_third(bare), "does", bare) if person == Person.ONE else (bare, "do", bare)
+    return (english_third(bare), "does", bare) if person == Person.THIRD_SINGULAR else (bare, "do", bare)
 
 
 def german_verb(verb: Verb, tense: Tense, modal: Modal, person: Person) -> tuple[str, str, str]:

@@ -21,7 +21,7 @@ class Case(IntEnum):
 class Person(IntEnum):
     ME = 0
     YOU = 1  # always "du"
-    ONE = 2  # he, she, it, and any noun in the singular
+    THIRD_SINGULAR = 2  # he, she, it, and any noun in the singular
     WE = 3
     THEY = 4
 
@@ -122,8 +122,8 @@ NO_SINGULAR, NO_PLURAL = Determiner("a", "kein", "ein"), Determiner("", "kein", 
 PRONOUNS = (  # subject and object in English; German by case
     ("I", "me", ("ich", "mich", "mir"), Person.ME),
     ("you", "you", ("du", "dich", "dir"), Person.YOU),
-    ("he", "him", ("er", "ihn", "ihm"), Person.ONE),
-    ("she", "her", ("sie", "sie", "ihr"), Person.ONE),
+    ("he", "him", ("er", "ihn", "ihm"), Person.THIRD_SINGULAR),
+    ("she", "her", ("sie", "sie", "ihr"), Person.THIRD_SINGULAR),
     ("we", "us", ("wir", "uns", "uns"), Person.WE),
     ("they", "them", ("sie", "sie", "ihnen"), Person.THEY),
 )

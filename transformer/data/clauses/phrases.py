@@ -25,12 +25,12 @@ class NounPhrase:
 
 
 PRONOUNS = [NounPhrase(*pronoun, pronoun=True) for pronoun in words.PRONOUNS]
-WHO = NounPhrase("who", "whom", ("wer", "wen", "wem"), Person.ONE)
+WHO = NounPhrase("who", "whom", ("wer", "wen", "wem"), Person.THIRD_SINGULAR)
 SAME = ({Person.ME, Person.WE}, {Person.YOU})  # not "I see me", nor "we see me"
 IT: dict[Gender, NounPhrase] = {  # for a noun that is not a person, by its gender
-    "m": NounPhrase("it", "it", ("er", "ihn", "ihm"), Person.ONE, pronoun=True),
-    "f": NounPhrase("it", "it", ("sie", "sie", "ihr"), Person.ONE, pronoun=True),
-    "n": NounPhrase("it", "it", ("es", "es", "ihm"), Person.ONE, pronoun=True),
+    "m": NounPhrase("it", "it", ("er", "ihn", "ihm"), Person.THIRD_SINGULAR, pronoun=True),
+    "f": NounPhrase("it", "it", ("sie", "sie", "ihr"), Person.THIRD_SINGULAR, pronoun=True),
+    "n": NounPhrase("it", "it", ("es", "es", "ihm"), Person.THIRD_SINGULAR, pronoun=True),
     "p": PRONOUNS[-1],
 }
 
@@ -75,7 +75,7 @@ def noun_phrase(
         )
         for case in Case
     )
-    person, negative = (Person.THEY if plural else Person.ONE), determiner.german == "kein"
+    person, negative = (Person.THEY if plural else Person.THIRD_SINGULAR), determiner.german == "kein"
     return NounPhrase(english, english, german, person, gender, noun.kind, negative=negative)
 
 
@@ -95,7 +95,10 @@ def _determiner(rng: Random, kind: Kind, plural: bool, definite: bool, negated: 
 
 
 def quantity(rng: Random, limit: int = 1000) -> Pair:
-    """A number from two on, but none that ends in 01: its "ein" would agree with the noun."""
+    """Generates a number from 2 to `limit`, in words.
+
+    Numbers that end in 01 are left out, because the form of "ein" in them would depend on the noun.
+    """
     value = rng.randrange(2, min(limit, rng.choice((100, 1000))))
     return forms.number(value + 1 if value % 100 == 1 else value)
 

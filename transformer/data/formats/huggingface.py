@@ -20,7 +20,7 @@ _SPEC = re.compile(r"hf:(?P<name>[^:]+)(:(?P<config>[^:\[\]]+))?:(?P<split>[^:\[
 
 
 def open_dataset(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Loads the dataset. The spec has the split; the argument `split` is ignored. Raises DataError, UsageError."""
+    """Loads the dataset. The spec names the split; the argument `split` is ignored. Raises DataError, UsageError."""
     match = _SPEC.fullmatch(spec)
     if not match:
         raise UsageError(f"{spec}: write hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT, as in hf:wmt14:de-en:train")

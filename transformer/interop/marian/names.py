@@ -100,9 +100,9 @@ def to_marian(parameters: Mapping[str, np.ndarray], settings: Model) -> dict[str
 
 
 def from_marian(tensors: dict[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
-    """Returns the parameters by the names of this package.
+    """Returns the parameters under the names that this package uses.
 
-    Raises UsageError with the name of a tensor that is missing, unknown or of another shape than in other layers.
+    Raises UsageError if a tensor is missing or unknown, or if its shape is not the same in all layers.
     """
     places = _places(settings)
     known = {*places, *POSITIONS, BIAS, *_TABLES["all"]["source_embedding.table"]}

@@ -28,12 +28,12 @@ LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a file by name, in their own dtypes (bfloat16 is that of ml_dtypes).
 
-    They are read-only, and share memory if they share storage in the file. The file is untrusted: reading it takes at
-    most 300 MiB of memory more than twice its size. Raises UsageError.
+    They are read-only, and share memory if they share storage in the file. The file is not trusted: reading it takes at
+    most 300 MiB of memory plus twice its size. Raises UsageError.
     """
     try:
-        if not path.is_file():  # a link is accepted, because the cache of Hugging Face has links
-            raise ValueError("missing, or not a file")
+        if not path.is_file():  # links are accepted: the cache of Hugging Face has symbolic links
+            raise UsageError(f"{one_line(str(path))}: {'not a file' if path.exists() else 'no such file'}")
         with _File(path) as file:
             start = file.read(4)
             file.seek(0)
@@ -41,13 +41,13 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
                 return _read_zip(file, path.stat().st_size)
             if start[:1] == b"\x80":
                 return _read_legacy(file)
-            raise ValueError("not a file of torch.save")
+            raise ValueError("was not written by torch.save")
     except ValueError as problem:
         fault = str(problem)
     except OSError as problem:
         fault = f"cannot be read: {problem.strerror or problem}"
     except (LookupError, EOFError, OverflowError, RuntimeError, struct.error, zipfile.BadZipFile) as problem:
-        fault = f"damaged: {problem}"  # zipfile raises RuntimeError for encryption and for later versions
+        fault = f"damaged: {problem}"  # zipfile raises RuntimeError for encrypted and for newer files
     remedy = "save it as safetensors with Transformers and import that"
     raise UsageError(f"{one_line(str(path))}: {one_line(fault)[:300]}; {remedy}")
 
@@ -113,7 +113,7 @@ def _read_legacy(file: _File) -> dict[str, np.ndarray]:
     pickles = io.BytesIO(file.read(MAX_BYTES))
     reader = Reader(pickles)
     if (reader.read(), reader.read()) != (LEGACY_MAGIC, LEGACY_VERSION):
-        raise ValueError("not a file of torch.save")
+        raise ValueError("was not written by torch.save")
     system = reader.read()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("its numbers are not little endian")
