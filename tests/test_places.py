@@ -122,7 +122,7 @@ def test_as_many_pairs_may_be_left_out_as_the_user_says(tmp_path: Path, capsys: 
     (tmp_path / "x.de").write_text("b\n" * 10, encoding="utf8")
     words = ["corpus", str(tmp_path / "x"), str(tmp_path / "out"), "--source", "en", "--target", "de"]
     assert door.main(words) == 3
-    assert "20.0%, more than --max-left-out = 0.1" in capsys.readouterr().err
+    assert "0.2 is left out, more than --max-left-out = 0.1" in capsys.readouterr().err
     assert door.main([*words, "--max-left-out", "0.2"]) == 0
     assert (tmp_path / "out.de").read_text(encoding="utf8") == "b\n" * 8
     assert door.main([*words, "--max-left-out", "2"]) == 2
