@@ -15,6 +15,7 @@ import pytest
 
 from transformer.config import Config, loading
 from transformer.files.manifest import seal, unseal
+from transformer.run.hooks import RunHooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,6 +127,23 @@ def as_format_1(manifest: dict[str, Any], measure: str) -> dict[str, Any]:
     tokenizers = {name: content for name, content in manifest["origin"].items() if name == "tokenizers"}
     environment = {**manifest["environment"], "mesh": [-1, 2, 1], **tokenizers}
     return {"step": manifest["step"], "progress": progress, "environment": environment, "files": manifest["files"]}
+
+
+class Death(BaseException):
+    """Stands for the death of the process: nothing catches it."""
+
+
+def dying_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Makes trainings in this process die when everything is done that is due after the update `step`."""
+    after = RunHooks.after_update
+
+    def dying(self: RunHooks, reached: int, state: Any) -> bool:
+        ends_early = after(self, reached, state)
+        if reached == step:
+            raise Death
+        return ends_early
+
+    monkeypatch.setattr(RunHooks, "after_update", dying)
 
 
 def metrics(run_dir: Path) -> list[dict[str, float]]:

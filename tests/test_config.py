@@ -252,3 +252,4 @@ def test_every_setting_has_a_meaning_and_stands_in_the_help(file: Path, capsys: 
     assert len({setting.key for setting in settings()}) == len(settings())
     assert all(meaning for meaning in sections().values())
     assert json.loads(settings()[0].default) == ""
+    assert "--decode.stop {full,unlikely,certain} " in shown and "--decode.beam-size BEAM_SIZE" in shown

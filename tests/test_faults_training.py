@@ -21,13 +21,12 @@ import pytest
 from orbax.checkpoint import v1 as orbax
 from safetensors.numpy import load_file
 
-from runs import all_but_speed, ended, files_of_at_most, metrics, model_bytes, small, start
+from runs import Death, all_but_speed, dying_after, ended, files_of_at_most, metrics, model_bytes, small, start
 from transformer.data import tokenizer_training
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import DivergenceError, Interrupted, Preempted, ResourceError, UsageError
 from transformer.run import hooks, trainer
 from transformer.run.checkpoints import Checkpoints
-from transformer.run.hooks import RunHooks
 from transformer.run.trainer import train
 from transformer.training import loop
 
@@ -39,10 +38,6 @@ SHORT = {
     "train__save_every": 4,
     "train__log_every": 5,
 }
-
-
-class Death(BaseException):
-    """Of the process, as far as a test can die."""
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +64,6 @@ def assert_as_whole(run: Path, whole: Path) -> None:
     assert all_but_speed(run) == all_but_speed(whole)
     leftovers = [path for path in run.rglob("*") if re.search(r"unfinished|\.new|\.old|tmp", path.name)]
     assert not leftovers
-
-
-def dying_after(monkeypatch: pytest.MonkeyPatch, step: int) -> Any:
-    """Dies when all is done that is due after the update `step`."""
-    after = RunHooks.after_update
-
-    def dying(self: RunHooks, reached: int, state: Any) -> bool:
-        ends_early = after(self, reached, state)
-        if reached == step:
-            raise Death
-        return ends_early
-
-    return monkeypatch.setattr(RunHooks, "after_update", dying)
 
 
 def stop_at(run: Path, step: int) -> None:

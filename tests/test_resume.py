@@ -11,14 +11,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from runs import all_but_speed, as_format_1, metrics, model_bytes, rewrite, small
+from runs import Death, all_but_speed, as_format_1, dying_after, metrics, model_bytes, rewrite, small
 from transformer.config import Tokenizer
 from transformer.data.clauses import clauses
 from transformer.data.tokenizer import Tokenizers
 from transformer.data.tokenizer_training import train_tokenizer
 from transformer.errors import UsageError
 from transformer.run import trainer
-from transformer.run.hooks import RunHooks
 from transformer.run.resume import load_config
 from transformer.run.trainer import train
 
@@ -30,10 +29,6 @@ PATHS = {
     "data__valid": ["data/valid"],
     "tokenizer__models": ["pieces/both.spm"],
 }
-
-
-class Death(BaseException):
-    """Of the process, as far as a test can die."""
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +62,13 @@ def folder(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def start(run: Path, until: int | None = None, **changes: Any) -> None:
     """Trains, up to the death of the process when all is done that is due after a step."""
-    after = RunHooks.after_update
-
-    def dying(self: RunHooks, reached: int, state: Any) -> bool:
-        ends_early = after(self, reached, state)
-        if reached == until:
-            raise Death
-        return ends_early
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunHooks, "after_update", dying)
-        config = small(run, **SHORT | PATHS | changes)
-        if until is None:
-            train(config)
-        else:
-            with pytest.raises(Death):
-                train(config)
+    config = small(run, **SHORT | PATHS | changes)
+    if until is None:
+        train(config)
+        return
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Death):
+        dying_after(patch, until)
+        train(config)
 
 
 def absolute(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from transformer.errors import UsageError
 from transformer.files.model_files import clear_leftovers
 from transformer.run import resume, run_dir
 from transformer.run.environment import environment, record_environment, report_differences
+from transformer.version import package_version
 
 pytestmark = pytest.mark.mixed_dtypes
 
@@ -228,6 +229,16 @@ def test_a_record_that_is_none_is_named(tmp_path: Path, content: str) -> None:
         run_dir.read_data_record(config.directory)
 
 
+def test_a_record_of_a_later_format_names_the_version_to_install(tmp_path: Path) -> None:
+    config = begun(tmp_path)
+    path = config.directory / "data" / "corpora.json"
+    content = json.loads(path.read_text(encoding="utf8"))
+    assert content["version"] == package_version()
+    path.write_text(json.dumps(content | {"format": 9, "version": "7.1.0"}), encoding="utf8")
+    with pytest.raises(UsageError, match=r"corpora\.json: format 9, .*transformer-translation 7\.1\.0: install"):
+        run_dir.read_data_record(config.directory)
+
+
 def test_one_corpus_of_several_may_move(tmp_path: Path) -> None:
     """The corpus that decides on the best model is the same by its place, whatever its path."""
     before = begun(tmp_path, data__valid=["c", "d"], train__best_corpus="d")
@@ -367,7 +378,9 @@ def test_a_run_that_is_resumed_elsewhere_says_so(caplog: pytest.LogCaptureFixtur
         report_differences({}, {**now, "JAX_DEFAULT_PRNG_IMPL": "rbg"})
         assert "JAX_DEFAULT_PRNG_IMPL not recorded -> rbg" in caplog.text
         report_differences({**now, "cpu threads": 64}, now)
+        report_differences({**now, "transformer-translation": "0.0.9"}, now)
     assert f"cpu threads 64 -> {now['cpu threads']}" in caplog.text
+    assert "transformer-translation 0.0.9 -> " in caplog.text
 
 
 @pytest.mark.fault("T20")

@@ -27,12 +27,11 @@ def main(words: Sequence[str]) -> None:
     )
     arguments = parser.parse(words)
     place = check_output(arguments.output)
-    import jax
-
+    from transformer.cli.jax_setup import configure_jax
     from transformer.files.model_files import find_model
     from transformer.translation.model_dir import load_model, save_model
 
-    jax.config.update("jax_platforms", "cpu")  # nothing that is computed needs an accelerator
+    configure_jax(cpu_only=True)  # nothing that is computed needs an accelerator
     source = find_model(arguments.model)
     model, tokenizers, config = load_model(source)
     save_model(place, model, tokenizers, config.model_copy(update={"weights": arguments.dtype}))

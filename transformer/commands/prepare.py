@@ -23,11 +23,10 @@ def main(words: Sequence[str]) -> None:
     with reporting_full_disk(config.directory), lock(config.directory):
         tokenizers = None
         if config.train.init_from:  # other configs do not wait for JAX
-            import jax
-
+            from transformer.cli.jax_setup import configure_jax
             from transformer.run.initial_model import complete
 
-            jax.config.update("jax_platforms", "cpu")  # nothing that is computed needs an accelerator
+            configure_jax(cpu_only=True)  # nothing that is computed needs an accelerator
             config, tokenizers = complete(config)
         corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
     _report(config, corpus)

@@ -49,8 +49,7 @@ def decline_noun(noun: Noun, plural: bool, case: Case) -> str:
     if plural:
         adds_n = case == Case.DATIVE and not noun.german_plural.endswith(("n", "s"))
         return noun.german_plural + "n" * adds_n
-    is_weak = noun.german in ("Junge", "Prinz", "Bär")  # the plural's form in every case but the nominative
-    return noun.german_plural if is_weak and case != Case.NOMINATIVE else noun.german
+    return noun.german_plural if noun.weak and case != Case.NOMINATIVE else noun.german
 
 
 _IRREGULAR = {

@@ -56,6 +56,11 @@ class Noun(NamedTuple):
     gender: Gender
     german_plural: str
 
+    @property
+    def weak(self) -> bool:
+        """Whether it has the form of the plural in every case but the nominative: "den Jungen"."""
+        return self.german in ("Junge", "Prinz", "Bär")
+
 
 _NOUNS = {  # English, its plural, German, its gender and plural
     Kind.PERSON: "man men Mann m Männer, woman women Frau f Frauen, child children Kind n Kinder, "
