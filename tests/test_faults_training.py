@@ -76,6 +76,7 @@ def stop_at(run: Path, step: int) -> None:
 @pytest.mark.fault("T01")
 def test_death_between_updates(run: Path, whole: Path, step: int, caplog: pytest.LogCaptureFixture) -> None:
     stop_at(run, step)
+    assert not (run / "checkpoints" / "0").exists()  # random weights are not worth a checkpoint
     with caplog.at_level(logging.INFO, logger="transformer"):
         go_on(run)
     if step > 4:

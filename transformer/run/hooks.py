@@ -93,7 +93,7 @@ class RunHooks:
                     log.info("the validation of step %d is postponed", step)
             is_asked = self.stop.signal is not None  # a signal that comes later is for the next update
             ends_early = not is_last and 0 < settings.patience <= self.progress.without_better
-            to_save = (ends_early or step % settings.save_every == 0) and step not in self.checkpoints.steps
+            to_save = step % settings.save_every == 0 and step not in self.checkpoints.steps
             if to_validate or to_save or is_asked:
                 self._save(step, state, must_succeed=is_last or is_asked or ends_early)
         if is_asked and not (is_last and self.progress.validated == step):
