@@ -201,6 +201,8 @@ def test_toml_that_python_cannot_hold_is_refused(file: Path) -> None:
     assert "too deep" in refused_text(file, "a = " + "[" * 3000 + "]" * 3000)
     assert "too deep" in refused_text(file, "a = " + "{b = " * 3000 + "1" + "}" * 3000)
     assert "not valid TOML" in refused_text(file, "seed = " + "1" * 5000)
+    with pytest.raises(UsageError, match=r"cannot be read as a config: embedded null"):
+        load("a\0b.toml")
     assert "seed: an integer of more than 64 bits" in refused_text(file, "seed = 0x" + "f" * 5000)
     assert "train.keep: an integer of more" in refused_text(file, f"{BASE}[train]\nkeep = {1 << 63}\n")
     assert "unknown key" in refused_text(file, BASE + ".".join("a" * 3000) + " = 1")

@@ -15,7 +15,7 @@ def configure_jax(*, cpu_only: bool = False) -> None:
     if cpu_only:
         jax.config.update("jax_platforms", "cpu")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute():  # it is not if there is no home directory
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache.is_absolute():  # relative if there is no home
         jax.config.update("jax_compilation_cache_dir", str(cache / "transformer-translation" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of an error that it also raises

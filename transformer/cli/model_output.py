@@ -40,7 +40,7 @@ def check_output(path: str) -> Path:
         if os.path.lexists(other):  # `save_model` would take it for its own leftover
             raise UsageError(f"{path}: {other} is in the way; choose another place, or remove that")
     if parent := enclosing(place):
-        raise UsageError(f"{path}: is inside {parent}, which was written as one; choose another place")
+        raise UsageError(f"{path}: is inside {parent}, a model, a checkpoint or prepared data; choose another place")
     return place
 
 
@@ -84,9 +84,10 @@ def lines_to_check(path: str | None) -> list[str]:
 def check_agreement(
     translator: "Translator", folder: str | Path, peer: str, lines: Sequence[str], *, exact: bool
 ) -> None:
-    """Logs how far the model in `folder`, run by a program of PEERS, agrees, or that the program is not installed.
+    """Runs the model in `folder` with a program of PEERS, and logs how well the results agree.
 
-    Raises Rejected if they disagree. `exact`: both have the same weights, not rounded ones.
+    If the program is not installed, logs that instead. Raises Rejected if they disagree. `exact`: both have the same
+    weights, not rounded ones.
     """
     from transformer.interop.agreement import agreement, in_float32
 

@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> None:
     from transformer.run.averaging import average, best_steps, newest_steps, read_config
     from transformer.translation.model_dir import save_model
 
-    configure_jax(cpu_only=True)  # sums need no accelerator, whose memory a training may use
+    configure_jax(cpu_only=True)  # averaging needs no accelerator, and a training run may be using its memory
     config = read_config(run)
     choose = newest_steps if flag == "--last" else best_steps
     steps = choose(run, count, config.train)

@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> None:
     from transformer.files.model_files import find_model
     from transformer.translation.model_dir import load_model, save_model
 
-    configure_jax(cpu_only=True)  # nothing that is computed needs an accelerator
+    configure_jax(cpu_only=True)  # this command needs no accelerator
     source = find_model(arguments.model)
     model, tokenizers, config = load_model(source)
     save_model(place, model, tokenizers, config.model_copy(update={"weights": arguments.dtype}))

@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> None:
             from transformer.cli.jax_setup import configure_jax
             from transformer.run.initial_model import complete
 
-            configure_jax(cpu_only=True)  # nothing that is computed needs an accelerator
+            configure_jax(cpu_only=True)  # this command needs no accelerator
             config, tokenizers = complete(config)
         corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
     _report(config, corpus)

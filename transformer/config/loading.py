@@ -76,14 +76,16 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
     """
     shown = _printable(path)
     try:
-        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf8"))
+        text = Path(path).read_text(encoding="utf8")
     except FileNotFoundError:
         raise UsageError(f"{shown}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:  # ValueError: not UTF-8, or a NUL in the name of the file
         raise UsageError(f"{shown}: cannot be read as a config: {getattr(problem, 'strerror', problem)}") from None
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
     except RecursionError:
         raise UsageError(f"{shown}: not valid as a config: lists or tables are nested too deep") from None
-    except ValueError as problem:  # from the TOML, an integer of thousands of digits, or NUL in the name of the file
+    except ValueError as problem:  # also for an integer of thousands of digits
         raise UsageError(f"{shown}: not valid TOML: {problem}") from None
     for key, value in (overrides or {}).items():
         *section, name = key.split(".")

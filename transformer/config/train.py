@@ -30,7 +30,8 @@ class Train(Section):
     warmup_steps: Annotated[Updates, CHANGES_RESULT] = 4000
     """updates in which the learning rate grows linearly to its peak"""
     cooldown_steps: Annotated[Updates, CHANGES_RESULT] = 0
-    """last updates, in which a factor of the learning rate also falls linearly, from 1 to 1 / cooldown_steps"""
+    """number of last updates, in which the learning rate is also multiplied by a factor that falls linearly from 1 to
+    1 / cooldown_steps"""
     adam_b1: Annotated[Rate, CHANGES_RESULT] = 0.9
     """decay of Adam's mean of gradients"""
     adam_b2: Annotated[Rate, CHANGES_RESULT] = 0.98
@@ -42,7 +43,7 @@ class Train(Section):
     clip_norm: Annotated[float, Field(ge=0), CHANGES_RESULT] = 1.0
     """largest global norm of a gradient; larger ones are scaled down; 0: no clipping"""
     label_smoothing: Annotated[Rate, CHANGES_RESULT] = 0.1
-    """probability of the target distribution that is spread evenly over the vocabulary"""
+    """part of the target probability that is spread evenly over the vocabulary"""
     ema_decay: Annotated[Rate, FIXED] = 0.999
     """decay of the moving average of the weights, which validation and the saved model use; 0: the current weights"""
     log_every: Annotated[Count, HARMLESS] = 50

@@ -201,7 +201,7 @@ def _encode(
         for (line, _), source, target in zip(chunk, sources, targets, strict=True):
             shorter, longer = sorted((len(source) + 1, len(target) + 1))
             longer_sides[longer] += 1
-            if not source or not target:  # the tokenizer ignores all its characters
+            if not source or not target:  # the text has only characters that the tokenizer ignores
                 report.leave_out("empty target" if source else "empty source", line)
             elif longer > settings.max_length:
                 report.leave_out(TOO_LONG.format(settings.max_length), line)

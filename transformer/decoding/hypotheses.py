@@ -68,7 +68,7 @@ class Rules:
     def next_log_probabilities(self, logits_BKV: Array, position: Array) -> Array:
         """Returns log softmax(logits) [B, K, V], with -inf for `symbols.never`, and for an end before `min_length`.
 
-        If the length limit leaves one token, that is the end: 0 for it (probability 1), and -inf for the others.
+        If the length limit leaves room for one token, the end symbol gets 0 (probability 1), and all others get -inf.
         """
         ids = jnp.arange(logits_BKV.shape[-1])
         is_end_V = ids == self.symbols.end

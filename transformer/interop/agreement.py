@@ -47,16 +47,15 @@ class Agreement(NamedTuple):
         minimum = MIN_EQUAL if exact else MIN_EQUAL_ROUNDED
         for size, count in self.equal.items():
             if count < minimum * self.sentences:
-                equal = f"{count} of {self.sentences} translations are equal"
-                return f"{equal} with a beam of {size}, fewer than {minimum:.0%}"
+                return f"{self._equal(size)}, fewer than {minimum:.0%}"
         return ""
 
+    def _equal(self, size: int) -> str:
+        search = "greedy decoding" if size == 1 else f"a beam of {size}"
+        return f"{self.equal[size]} of {self.sentences} translations are equal with {search}"
+
     def __str__(self) -> str:
-        beams = ", ".join(
-            f"{count} of {self.sentences} translations are equal with"
-            f" {f'a beam of {size}' if size > 1 else 'greedy decoding'}"
-            for size, count in self.equal.items()
-        )
+        beams = ", ".join(map(self._equal, self.equal))
         scores = f"log-probabilities of {self.tokens} tokens within {self.difference:.1e}"
         return f"checked against {self.peer}: {beams}; {scores}"
 

@@ -27,7 +27,7 @@ COMMON: dict[str, Values] = {  # of the settings for which every exporter suppor
     "model.max_positions": ANY,  # used only with learned positions
     "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
     "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
-    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences: that of the longest
+    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences, that for the longest one
     "decode.batch_tokens": ANY,
 }  # fmt: skip
 

@@ -48,7 +48,7 @@ def best_steps(run: Path, count: int, settings: Train) -> list[int]:
 
 
 def _first(run: Path, steps: Sequence[int], count: int, settings: Train, what: str) -> list[int]:
-    """The first `count` of the steps, which are in order of preference, sorted."""
+    """Returns the first `count` steps in ascending order; `steps` is in order of preference."""
     if len(steps) < count:
         listed = ", ".join(map(str, sorted(steps))) or "none"
         raise UsageError(

@@ -154,7 +154,7 @@ class Checkpoints:
         for step in self.steps[: -self.keep]:
             if step != progress.best_step:
                 place = self.directory / str(step)
-                aside = _free(place, UNFINISHED)  # no incomplete directory has the name of a step
+                aside = _free(place, UNFINISHED)  # renamed first: a directory that is named after a step is complete
                 os.rename(place, aside)
                 shutil.rmtree(aside)
 

@@ -49,7 +49,7 @@ class MetricsWriter:
         self.path = run_dir / "metrics.jsonl"
         lines = list(read_metrics(self.path))
         latest = max([step, *(metrics["step"] for metrics, _ in lines)])
-        self.lost = latest - step  # to be repeated, as far as lines show
+        self.lost = latest - step  # steps that are repeated, according to the lines
         kept = [line for metrics, line in lines if metrics["step"] <= (validated if "valid_nll" in metrics else step)]
         write_file(self.path, "".join(kept))
         self._pending = b""  # lines that the disk had no space for yet

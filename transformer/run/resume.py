@@ -181,7 +181,8 @@ def check_checkpoint(
         return
     accepted = {name: {content} for name, content in origin(corpora, tokenizers).items()}
     if checkpoint.format == 1:
-        digests = [one.compressed_digest for one in corpora.train]  # sorted then, a repeated corpus possibly once
+        # Format 1 sorted the digests, and may have stored that of a repeated corpus only once.
+        digests = [one.compressed_digest for one in corpora.train]
         origins = ("".join(sorted(each)) for each in (digests, set(digests)))
         accepted["training corpora"] = {hashlib.sha256(each.encode()).hexdigest() for each in origins}
     for name, contents in accepted.items():

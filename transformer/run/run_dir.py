@@ -94,7 +94,7 @@ class DataRecord(NamedTuple):
 
     train: list[CorpusRecord]
     valid: list[CorpusRecord]
-    valid_of_format_1: list[CorpusRecord]  # when the run was last trained by such a version
+    valid_of_format_1: list[CorpusRecord]  # the validation corpora when a version with format 1 last trained the run
 
 
 def read_data_record(directory: Path) -> DataRecord | None:

@@ -9,7 +9,8 @@ from jax import Array
 
 from transformer import config
 
-# step (from 1), warm-up steps, all steps -> factor of the peak; 1 during the warm-up, which `learning_rate` adds
+# step (from 1), warm-up steps, all steps -> factor of the peak. It is 1 during the warm-up, because `learning_rate`
+# applies the warm-up itself.
 Schedule = Callable[[Array, int, int], Array]
 
 

@@ -50,7 +50,7 @@ class Shift(NamedTuple):
     by: int
     agreement: float
     shifted: float
-    evidence: float  # log of the capital that was won
+    evidence: float  # log of the capital at the end of the bet (module docstring)
 
     def __str__(self) -> str:
         return (
