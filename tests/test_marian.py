@@ -17,8 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 from numpy_marian import FOREIGN, TAGS, D, Tensors, change_json, change_tensors, ids_by_hand, logits, write_folder
 from random_models import random_translator
-from test_torch_file import save as save_as_torch
-from test_torch_file import tensor as as_torch
+from torch_files import save as save_as_torch
+from torch_files import tensor as as_torch
 from transformer.cli import main as door
 from transformer.config import Tokenizer as Settings
 from transformer.data.clauses import clauses
