@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from calling import Caller
     from transformer.data.tokenizer import Tokenizers
     from transformer.translation.translator import Translator
     from translating import Command, Result
@@ -85,6 +86,14 @@ def model_dir(translator: "Translator", tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("models") / "model"
     save_model(path, translator.model, translator.tokenizers, translator.config)
     return path
+
+
+@pytest.fixture
+def call(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> "Caller":
+    """A command in this process."""
+    from calling import Caller
+
+    return Caller(capsysbinary, monkeypatch)
 
 
 @pytest.fixture
