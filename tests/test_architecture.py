@@ -13,6 +13,7 @@ from runs import SMALL
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "transformer").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TIERS = (
     {"config", "errors", "files", "version"},
     {"data", "model", "decoding"},
@@ -31,7 +32,12 @@ FORBIDDEN = re.compile(
     r"|eval|exec|(pickle|cloudpickle|dill|marshal|shelve|joblib)(\..*)?"
 )
 
-each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+
+def each(files: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("file", files, ids=lambda file: str(file.relative_to(ROOT)))
+
+
+each_file = each(FILES)
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -95,7 +101,7 @@ def test_functions_are_short(file: Path) -> None:
     assert not [function.name for function in functions if lines_of_code(function) > 40]
 
 
-@each_file
+@each(FILES + TESTS)
 def test_a_file_holds_one_idea(file: Path) -> None:
     lines = len(file.read_text(encoding="utf8").splitlines())
     assert lines <= 400
