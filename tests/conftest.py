@@ -28,7 +28,14 @@ for name, value in {
 
 
 # Files that take long, and begin first: no process then waits for another at the end.
-LONG_FILES = ("test_faults_training", "test_training", "test_resume", "test_init_from", "test_translator")
+LONG_FILES = (
+    "test_faults_training",
+    "test_faults_run",
+    "test_training",
+    "test_resume",
+    "test_init_from",
+    "test_translator",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
