@@ -5,6 +5,7 @@ PYTEST_FLAGS ?=
 BIN := .venv/bin
 RUN := runs/demo
 SOURCES := transformer tests train.py translate.py
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Python compiles a module when it is first imported: a third less time than all of them at the installation.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,11 +30,13 @@ demo: .venv/.installed
 	@tail -n +2 $(RUN)/test.scores
 	@head -n 1 $(RUN)/test.scores
 
+# XLA optimizes nothing in the first half (tests/conftest.py), which compiles many small programs.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+	$(PYTEST) $(PYTEST_FLAGS)
+	$(if $(PYTEST_FLAGS),,XLA_FLAGS= $(PYTEST) -m optimized)
 
 test-long: .venv/.installed
-	$(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
+	XLA_FLAGS= $(BIN)/python -m pytest -m long -s --durations=0 $(PYTEST_FLAGS)
 
 test-peers: .venv-peers/.installed
 	.venv-peers/bin/python -m pytest tests/peers $(PYTEST_FLAGS)

@@ -21,6 +21,8 @@ for name, value in {
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    # Programs of small models compile in a fifth of the time with these; see the marker `optimized`.
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",  # CTranslate2's threads wait for each other without sleeping
 }.items():

@@ -46,6 +46,11 @@ warmup_steps = 10
 log_every = 7
 eval_every = 30
 save_every = 10
+
+[decode]
+max_ratio = 1.0
+max_extra = 4
+batch_tokens = 512
 """
 
 

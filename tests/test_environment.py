@@ -29,7 +29,10 @@ print(json.dumps(environment(Mesh())))
 
 
 @pytest.mark.fault("T20")
-def test_a_run_that_is_resumed_elsewhere_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_that_is_resumed_elsewhere_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XLA_FLAGS")
     now = environment(Mesh())
     with caplog.at_level(logging.INFO, logger="transformer"):
         report_differences(now, now)

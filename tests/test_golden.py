@@ -46,6 +46,7 @@ def command(name: str, *words: str | Path) -> None:
     assert end.value.code == 0
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("search", ["greedy", "beam"])
 def test_golden_models_translate_as_they_did(model: str, search: str, sentences: Path, tmp_path: Path) -> None:
@@ -60,6 +61,7 @@ def test_golden_models_translate_as_they_did(model: str, search: str, sentences:
     assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], abs=1e-4)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("model", MODELS)
 def test_golden_models_score_as_they_did(model: str, tmp_path: Path) -> None:
     output = tmp_path / "scores"

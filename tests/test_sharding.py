@@ -21,12 +21,14 @@ from transformer.training.update import initial_state
 
 pytestmark = pytest.mark.mixed_dtypes
 
+XLA_FLAGS = os.environ["XLA_FLAGS"]
+
 
 def test_eight_devices_train_as_one(tmp_path: Path) -> None:
     """Batch split, parameters split by rows, heads split: dropout included, the same up to the order of sums."""
     processes = []
     for devices, axes in ((1, "111"), (8, "222")):
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        environment = os.environ | {"XLA_FLAGS": f"{XLA_FLAGS} --xla_force_host_platform_device_count={devices}"}
         command = [sys.executable, str(Path(__file__).with_name("three_updates.py")), str(tmp_path / axes), *axes]
         processes.append(subprocess.Popen(command, env=environment, cwd=ROOT))
     assert [process.wait(timeout=300) for process in processes] == [0, 0]

@@ -166,14 +166,17 @@ decoder_layers = 2
 dropout = 0.0
 
 [train]
-steps = 600
-batch_tokens = 1024
+steps = 300
+batch_tokens = 512
 learning_rate = 5e-3
-warmup_steps = 60
+warmup_steps = 30
 schedule = "cosine"
 label_smoothing = 0.0
 ema_decay = 0.9
-eval_every = 600
+eval_every = 300
+
+[decode]
+batch_tokens = 512
 """
 
 

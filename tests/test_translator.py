@@ -31,6 +31,7 @@ def translate(translator: Translator, *lines: str, **options: object) -> list[Tr
     return list(translator.translate(lines, **options))
 
 
+@pytest.mark.optimized
 @settings(deadline=None, max_examples=40)
 @given(lines=st.lists(LINE, max_size=8), window=st.integers(1, 9))
 def test_a_line_gets_the_same_bits_alone_and_among_others(
@@ -44,6 +45,7 @@ def test_a_line_gets_the_same_bits_alone_and_among_others(
     assert together == [translate(translator, line)[0] for line in lines]
 
 
+@pytest.mark.optimized
 def test_repeated_lines_in_full_batches_get_the_same_bits(translator: Translator) -> None:
     once = translate(translator, *LINES)
     assert translate(translator, *LINES[::-1], *LINES) == once[::-1] + once

@@ -51,7 +51,9 @@ def make_setup(config: Config, data: Prepared, mesh: Mesh) -> Setup:
 
 def state_shapes(setup: Setup) -> TrainState:
     """Returns the shape, dtype and sharding of each array of the state."""
-    shapes = jax.eval_shape(partial(initial_state, *_initial_arguments(setup)))
+    arguments = _initial_arguments(setup)
+    # jit keeps the trace, for make_initial_state and for later runs in this process.
+    shapes = jax.jit(initial_state, static_argnums=range(len(arguments))).eval_shape(*arguments, None)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         shapes,
