@@ -10,7 +10,8 @@ from transformer.data.languages import has_spaces, script
     [
         ("en", "Latn"), ("de", "Latn"), ("fra_Latn", "Latn"), ("en_XX", "Latn"),
         ("zh", "Hans"), ("zho_Hant", "Hant"), ("zh-TW", "Hant"), ("zh_CN", "Hans"), ("zh-Hans-HK", "Hans"),
-        ("yue", "Hant"), ("ja", "Jpan"), ("ja_XX", "Jpan"), ("ko", "Kore"), ("th", "Thai"), ("khm_Khmr", "Khmr"), ("my", "Mymr"),
+        ("yue", "Hant"), ("ja", "Jpan"), ("ja_XX", "Jpan"), ("ko", "Kore"), ("th", "Thai"),
+        ("khm_Khmr", "Khmr"), ("my", "Mymr"),
         ("ar", "Arab"), ("fa", "Arab"), ("ur", "Arab"), ("hi", "Deva"), ("am", "Ethi"), ("EL", "Grek"),
         ("sr", "Cyrl"), ("sr-Latn", "Latn"), ("sr_Latn_RS", "Latn"), ("pt-BR", "Latn"),
         ("forward", None), ("", None), ("xx", None),
