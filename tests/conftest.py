@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,20 @@ def translate(
         return Result(code, out, err.decode() + "".join(warnings))
 
     return call
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run that nothing has stopped."""
+    from short_runs import go_on
+
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    go_on(directory)
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path: Path, whole: Path) -> Path:
+    """A run directory that has not begun, with the corpus of `whole` prepared."""
+    shutil.copytree(whole / "data", tmp_path / "run" / "data")
+    return tmp_path / "run"

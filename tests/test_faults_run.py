@@ -23,21 +23,6 @@ from transformer.training import loop
 pytestmark = pytest.mark.mixed_dtypes
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing has stopped."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
-    train(small(directory, **SHORT))
-    return directory
-
-
-@pytest.fixture
-def run(tmp_path: Path, whole: Path) -> Path:
-    """A run directory that has not begun, with the corpus prepared."""
-    shutil.copytree(whole / "data", tmp_path / "run" / "data")
-    return tmp_path / "run"
-
-
 @pytest.mark.fault("T05")
 def test_with_a_damaged_checkpoint_the_run_ends_the_same(
     run: Path, whole: Path, caplog: pytest.LogCaptureFixture

@@ -7,7 +7,6 @@ catches stands for it, so that a run can die at many places in one test; tests/t
 import logging
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,31 +16,15 @@ from typing import Any
 import pytest
 from orbax.checkpoint import v1 as orbax
 
-from runs import Death, ended, files_of_at_most, small, start
+from runs import Death, ended, files_of_at_most, start
 from short_runs import SHORT, assert_as_whole, go_on, stop_at
 from transformer.data import tokenizer_training
 from transformer.errors import Interrupted, Preempted, ResourceError
 from transformer.run import hooks, trainer
 from transformer.run.checkpoints import Checkpoints
-from transformer.run.trainer import train
 from transformer.training import loop
 
 pytestmark = pytest.mark.mixed_dtypes
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing has stopped."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
-    train(small(directory, **SHORT))
-    return directory
-
-
-@pytest.fixture
-def run(tmp_path: Path, whole: Path) -> Path:
-    """A run directory that has not begun, with the corpus prepared."""
-    shutil.copytree(whole / "data", tmp_path / "run" / "data")
-    return tmp_path / "run"
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 11])
