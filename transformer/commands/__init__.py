@@ -1,1 +1,1 @@
-"""The commands, one per file: parse the arguments, call the library, print. The table is COMMANDS in cli/main.py."""
+"""The commands, one file each: they parse arguments, call the library and print. COMMANDS in cli/main.py lists them."""

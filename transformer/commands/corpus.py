@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> None:
     arguments = parser.parse(words)
     if arguments.source == arguments.target:
         raise UsageError(f"--target {arguments.target}: is the source language too; each language needs its own file")
-    with_overrides(Data(), {"max_left_out": arguments.max_left_out}, "data")  # checks its bounds
+    with_overrides(Data(), {"max_left_out": arguments.max_left_out}, "data")  # checks that it is in bounds
     corpus = open_corpus(arguments.corpus, arguments.source, arguments.target, "train")
     report = CleaningReport()
     pairs = clean(corpus, report)
@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> None:
         for pair in pairs:
             source.write(f"{one_line(pair.source)}\n".encode())
             target.write(f"{one_line(pair.target)}\n".encode())
-        # Checked before the files get their names.
+        # This is checked before the output files get their names.
         summary = CorpusSummary(corpus.name, report.read, report.kept, report.summary())
         summary.check(arguments.max_left_out, "--max-left-out")
     log.info("%s and %s: %s", *names, report.summary())

@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> None:
         raise UsageError("evaluate: --model needs --source FILE to translate")
     if arguments.hypothesis is not None and (arguments.source is not None or arguments.beam_size is not None):
         raise UsageError("evaluate: --source and --beam-size go with --model, not with --hypothesis")
-    with_overrides(Decode(), {"beam_size": arguments.beam_size}, "decode")  # checks it before anything is read
+    with_overrides(Decode(), {"beam_size": arguments.beam_size}, "decode")  # checks its bounds before any file is read
     with open_output("-") as output:
         references = read_text(arguments.reference)
         named = arguments.source if arguments.hypothesis is None else arguments.hypothesis

@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> None:
 
 
 def _exporter(translator: "Translator", program: str, quantization: str) -> Callable[[Path], None]:
-    """Returns a function that writes the model into a directory. Raises UsageError."""
+    """Returns a function that writes the model into a directory. Raises UsageError if the export is not possible."""
     try:
         exporter = import_object(f"transformer.interop.{program}.export:exporter")
     except ImportError as problem:
@@ -75,7 +75,7 @@ def _exporter(translator: "Translator", program: str, quantization: str) -> Call
 
 
 def _put(place: Path, write: Callable[[Path], None]) -> None:
-    """Writes into a directory beside the place, which gets its name when it is complete."""
+    """Writes a directory with a temporary name beside `place`, and renames it to `place` when it is complete."""
     from safetensors import SafetensorError
 
     new, old = new_and_old(place)

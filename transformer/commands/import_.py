@@ -1,4 +1,4 @@
-"""import: reads a model of another program."""
+"""import: writes a model directory from a model of another program."""
 
 import logging
 from collections.abc import Sequence

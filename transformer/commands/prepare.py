@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> None:
 
     with reporting_full_disk(config.directory), lock(config.directory):
         tokenizers = None
-        if config.train.init_from:  # other configs do not wait for JAX
+        if config.train.init_from:  # JAX is configured only to load a model
             from transformer.cli.jax_setup import configure_jax
             from transformer.run.initial_model import complete
 

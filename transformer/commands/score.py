@@ -17,7 +17,7 @@ from transformer.errors import UsageError
 if TYPE_CHECKING:
     from transformer.translation.scoring import Scored
 
-PAIRS = 2048  # scored together
+PAIRS = 2048  # number of pairs that are scored together
 
 
 def main(words: Sequence[str]) -> None:
@@ -61,21 +61,21 @@ def main(words: Sequence[str]) -> None:
 
 
 def _pairs(source: str, target: str) -> Iterable[Pair]:
-    """The pairs. Raises DataError at once if the numbers of lines differ.
+    """Returns the pairs. Raises DataError, before any pair is scored, if the numbers of lines differ.
 
-    To find that out, two files are read twice. If one side is a stream, all lines are kept in memory.
+    For this check, two files are read twice. If one side is a stream, all lines are kept in memory.
     """
     if os.path.isfile(source) and os.path.isfile(target):
         return open_pairs(source, target)
     with open_input(source) as sources, open_input(target) as targets:
-        rows = list(zip_longest(read_lines(sources), read_lines(targets)))  # alternating: one program may write both
+        rows = list(zip_longest(read_lines(sources), read_lines(targets)))  # in turn: one program may write both
     counts = [sum(side is not None for side in sides) for sides in zip(*rows, strict=True)] or [0, 0]
     check_line_counts(source, counts[0], target, counts[1])
     return [Pair(*map(decode, row)) for row in rows]
 
 
 def format_score(scored: "Scored", number: int, output_format: str) -> str:
-    """Returns a score as a line. `number` is that of its pair, from 1."""
+    """Formats a score as a line of output. `number` is the number of the pair, counted from 1."""
     if output_format == "text":
         return f"{scored.log_probability:.6f}\n"
     return json_line(

@@ -1,4 +1,4 @@
-"""translate: lines in, translations out, in the same order."""
+"""translate: reads lines, and writes their translations in the same order."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WITHOUT_PREFIX = ("beam_size", "length_penalty", "batch_tokens")  # settings of [decode] that have a short flag too
+WITHOUT_PREFIX = ("beam_size", "length_penalty", "batch_tokens")  # settings of [decode] with a flag without decode.
 Translate = Callable[..., "Iterator[Translation]"]
 
 
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> None:
         sampling=sampling if arguments.sample else None,
         decode=with_flags(translator.config.decode, arguments, "decode."),
     )
-    translate([])  # refuses options that this model does not support before any input is read
+    translate([])  # raises an error for options that do not fit this model, before any input is read
     began = time.perf_counter()
     with open_input(arguments.input) as stream, open_output(arguments.output) as output:
         source = Input(stream, faults, fail_on_long=lines.long == "fail")
@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> None:
 
 
 def _write_translations(translate: Translate, source: Input, output: Output, output_format: str) -> int:
-    """Writes the translations; returns the number of lines that were left blank because they are too long."""
+    """Writes the translations. Returns the number of lines that are left blank because they are too long."""
     from transformer.translation.windows import windows
 
     first = skipped = 0
@@ -71,7 +71,7 @@ def _write_translations(translate: Translate, source: Input, output: Output, out
 
 
 def format_translation(translation: "Translation", number: int, output_format: str) -> str:
-    """Returns a translation as one or more lines. `number` is that of its source line, from 0."""
+    """Formats a translation as one or more lines. `number` is the number of the source line, counted from 0."""
     if output_format == "text":
         return "".join(f"{hypothesis.text}\n" for hypothesis in translation.hypotheses)
     if output_format == "nbest":  # the format of Marian
@@ -120,7 +120,7 @@ def _parser() -> Parser:
 
 
 def _check(arguments: Namespace) -> None:
-    """Raises UsageError for arguments that no model supports."""
+    """Raises UsageError if an argument is invalid for every model."""
     with_flags(Decode(), arguments, "decode.")
     if not arguments.sample and any(name in arguments for name in Sampling.model_fields):
         raise UsageError("--temperature, --top-k, --top-p and --seed need --sample")

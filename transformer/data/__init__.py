@@ -1,1 +1,1 @@
-"""Text -> ids -> batches."""
+"""Text -> token ids -> batches."""

@@ -1,8 +1,8 @@
 """Batches with few, fixed shapes: length buckets, the plan of an epoch, prefetching.
 
-Each pair is assigned to a bucket by its lengths; pairs that do not fill a batch move to the next larger bucket. The
-number of rows of a bucket is constant, and the batch of a step is a function of (seed, step), so that resuming needs
-no state of an iterator.
+Each pair is assigned to a bucket by its lengths; pairs that do not fill a batch move to the next larger bucket. All
+batches of a bucket have the same number of rows. The batch of a step is a function of (seed, step), so that no state
+of an iterator has to be saved for resuming.
 """
 
 import math
@@ -20,13 +20,13 @@ from transformer.data.padding import PADDING, pad
 from transformer.data.prepare import Examples
 
 Item = TypeVar("Item")
-AnyArray = TypeVar("AnyArray", Array, np.ndarray)  # on the devices, or in the memory of the host
+AnyArray = TypeVar("AnyArray", Array, np.ndarray)  # on the devices, or in host memory
 
 
 class Bucket(NamedTuple):
-    """A shape of batches."""
+    """The shape of a batch."""
 
-    source: int  # S: positions, end of sentence included
+    source: int  # S, end of sentence included
     target: int  # T
     rows: int  # B
 
@@ -42,21 +42,22 @@ class Batch(Generic[AnyArray]):
 
     @property
     def is_token(self) -> Any:
-        """bool [B, T]: the positions that count."""
+        """Returns bool [B, T]: whether the position has a label, rather than padding."""
         return self.labels >= 0
 
 
 def choose_buckets(lengths: np.ndarray, *, count: int, batch_tokens: int, multiple: int) -> list[Bucket]:
-    """Returns the at most `count` shapes that need the least padding, for pairs of the given lengths [pairs, 2].
+    """Returns at most `count` shapes, those that need the least padding for pairs of the given lengths [pairs, 2].
 
-    Both sides of a shape have one length, that of the longer side of its longest pair. The best bounds are found by
-    dynamic programming over the histogram of lengths. A batch has at most `batch_tokens` target positions, but at least
-    `multiple` rows; the number of rows is a multiple of that, and no larger than the pairs need.
+    The source and the target of a shape have the same length: that of the longest sentence among its pairs. The best
+    lengths are found by dynamic programming over the histogram of lengths. The number of rows is a multiple of
+    `multiple`, and no larger than the pairs need. A batch has at most `batch_tokens` target positions, unless even
+    `multiple` rows have more.
     """
     longer = lengths.max(axis=1)
     sizes, pairs = np.unique(longer, return_counts=True)
     before = np.concatenate([[0], np.cumsum(pairs)])
-    # cost[k][i]: positions per side for the pairs of the i smallest sizes in k buckets
+    # cost[k][i]: the fewest positions per side for the pairs of the i smallest sizes in at most k buckets
     cost = [np.where(np.arange(len(before)) == 0, 0.0, np.inf)]
     choice: list[np.ndarray] = []
     for _ in range(min(count, len(sizes))):
@@ -99,29 +100,29 @@ class Batches:
                 yield self._fill(bucket, members[start : start + bucket.rows])
 
     def _fill(self, bucket: Bucket, indices: np.ndarray) -> Batch[np.ndarray]:
-        """The pairs of the given indices in the shape of the bucket. Missing rows have no labels, so no loss."""
+        """Returns the given pairs as a batch of the bucket. Rows without a pair have no labels, so they add no loss."""
         sources = [self.examples.source[index] for index in indices]
         targets = [self.examples.target[index] for index in indices]
         labels = pad(targets, bucket.rows, bucket.target, missing=PADDING)
-        target = np.where(labels == PADDING, PADDING, np.roll(labels, 1, axis=1))  # shifted, without the last symbol
+        target = np.where(labels == PADDING, PADDING, np.roll(labels, 1, axis=1))  # shifted, without the end
         target[:, 0] = self.examples.start
         return Batch(pad(sources, bucket.rows, bucket.source, missing=self.examples.end), target, labels)
 
     def padding(self) -> float:
-        """Returns the fraction of the positions of an epoch, on both sides, that are padding."""
+        """Returns the fraction of padding among the source and target positions of an epoch."""
         positions = sum(bucket.rows * (bucket.source + bucket.target) for bucket, _ in self._epoch[1])
         return 1 - int(self.examples.lengths.sum()) / positions
 
     def _plan(self, epoch: int) -> list[tuple[Bucket, np.ndarray]]:
-        """The batches of an epoch: each pair once, in an order that depends on (seed, epoch).
+        """Returns the batches of an epoch: they have each pair once, in an order that depends on (seed, epoch).
 
-        Pairs that do not fill a batch move up to the next bucket, which fits them too; only the last batch of the last
-        bucket has missing rows.
+        Pairs that do not fill a batch move to the next bucket, whose shape is larger. Only one batch, of the last
+        bucket, can have rows without a pair.
         """
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         plan, rest = [], np.empty(0, np.int64)
         for bucket, members in zip(self.buckets, self._members, strict=True):
-            # Pairs that moved up come first, so that they do not move again.
+            # Pairs from smaller buckets come first: if they fill batches here, they do not move again.
             pool = np.concatenate([rest, random.permutation(members)])
             full = len(pool) // bucket.rows * bucket.rows
             plan += [(bucket, pool[start : start + bucket.rows]) for start in range(0, full, bucket.rows)]
@@ -132,15 +133,15 @@ class Batches:
 
 
 def row_multiple(shards: int, accumulate: int) -> int:
-    """Returns the number of which the rows of a batch are a multiple, so that they divide among devices and parts.
+    """Returns a divisor of the number of rows of every batch, so that devices and parts get equally many rows.
 
-    It is a multiple of 8, so that batches are the same if shards x parts divides 8.
+    The number is 8 whenever shards x `accumulate` divides 8, so that the batches are then the same.
     """
     return math.lcm(8, shards * accumulate)
 
 
 def prefetch(make: Callable[[int], Item], steps: range, depth: int = 2) -> Iterator[Item]:
-    """Yields make(step) for each step, in order, computed in a thread up to `depth` steps ahead."""
+    """Yields make(step) for each step, in order. A thread computes up to `depth` results ahead."""
     with ThreadPoolExecutor(1) as pool:
         ahead = deque(pool.submit(make, step) for step in steps[:depth])
         for step in steps:

@@ -1,7 +1,7 @@
-"""Parallel corpora: pairs of sentences that can be read again and again, as a stream.
+"""Parallel corpora: pairs of sentences that can be read as a stream, any number of times.
 
 A corpus yields all its pairs unchanged. Bytes that are not UTF-8 become lone surrogates (Python's "surrogateescape"),
-which valid text never contains, so that checks/cleaning.py can leave such pairs out and count them.
+which valid text never contains, so that checks/cleaning.py can recognize such pairs, leave them out and count them.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from transformer.config.tables import import_object
 from transformer.data.lines import open_bytes, read_blocks
 
-# The start ("hf:") or the end (".tsv") of a spec -> a function of (spec, source, target, split) that opens the corpus.
+# The start ("hf:") or end (".tsv") of a spec -> the function of (spec, source, target, split) that opens the corpus.
 FORMATS = {
     "builtin:": "transformer.data.formats.builtin:open_builtin",
     "hf:": "transformer.data.formats.huggingface:open_dataset",
@@ -36,27 +36,27 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pairs that can be iterated any number of times. Raises DataError for a pair that cannot be read."""
+    """Pairs that can be iterated any number of times. Iterating raises DataError if a pair cannot be read."""
 
-    name: str  # the spec that it was opened with
+    name: str  # the spec that the corpus was opened with
     read: Callable[[], Iterator[Pair]]
-    files: tuple[Path, ...] = ()  # that it is read from; none for a dataset or the built-in corpus
-    columns: tuple[str, ...] = ()  # of a table: the columns or keys that are read
+    files: tuple[Path, ...] = ()  # none for a Hugging Face dataset or the built-in corpus
+    columns: tuple[str, ...] = ()  # the columns or keys that are read, if the corpus is a table
 
     def __iter__(self) -> Iterator[Pair]:
         return self.read()
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the content as first read: of the decompressed bytes of the files, or of the pairs without files.
+        """The sha256 of the decompressed bytes of the files or, if there are none, of the pairs.
 
-        It does not depend on the names of the files, nor on whether they are compressed.
+        It is computed at its first use. It does not depend on the names of the files, nor on their compression.
         """
         return self._digest(open_bytes)
 
     @cached_property
     def compressed_digest(self) -> str:
-        """Like `digest`, but of the compressed bytes of a .gz file. Runs recorded this before format 2."""
+        """Like `digest`, but of the compressed bytes of .gz files. Run directories before format 2 have this digest."""
         is_gzip = any(path.suffix == ".gz" for path in self.files)
         return self._digest(lambda path: open(path, "rb")) if is_gzip else self.digest
 
@@ -64,7 +64,7 @@ class Corpus:
         digest = hashlib.sha256()
         if not self.files:
             for pair in self:
-                digest.update(repr(tuple(pair)).encode())  # ASCII escapes: distinct pairs cannot run together
+                digest.update(repr(tuple(pair)).encode())  # quoted and escaped: other pairs give other bytes
         for path in self.files:
             with open_file(path) as stream:
                 content = hashlib.sha256()
@@ -75,7 +75,7 @@ class Corpus:
 
     @property
     def identity(self) -> str:
-        """Identifies the pairs: the digest of the content, and the columns that are read."""
+        """Returns a string that identifies the pairs: the digest of the content, and the columns that are read."""
         return " ".join((self.digest, *self.columns))
 
 
@@ -85,14 +85,15 @@ def open_corpora(specs: Iterable[str], source: str, target: str, split: str) -> 
 
 
 def open_corpus(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the corpus that `spec` names, and checks its files or columns; of PREFIX also the numbers of lines.
+    """Opens the corpus that `spec` names, and checks its files or columns; for PREFIX also the numbers of lines.
 
     `spec` is PREFIX (PREFIX.en + PREFIX.de), FILE.tsv, FILE.jsonl (all three plain or .gz), FILE.parquet,
     hf:NAME[:CONFIG]:SPLIT or builtin:clauses[:SPLIT[:COUNT]]. `source` and `target` are language codes: the suffixes of
-    the files, or the keys of the table. `split` ("train", "valid" or "test") is that of a built-in corpus whose spec
-    has none.
+    the files, or the keys of the table. `split` ("train", "valid" or "test") is used if `spec` names a built-in corpus
+    without a split.
 
-    Raises DataError for files that are missing, do not fit together or are UTF-16; UsageError for an invalid spec.
+    Raises DataError if a file or a column is missing, if a file is UTF-16 or UTF-32, if the numbers of lines differ or
+    if a dataset cannot be loaded; UsageError if `spec` is invalid.
     """
     places = (place for key, place in FORMATS.items() if _matches(spec, key))
     open_format: Callable[[str, str, str, str], Corpus] = import_object(next(places, OTHER_SPECS))

@@ -1,6 +1,6 @@
-"""Languages by their codes: the script of each, and whether it puts spaces between words.
+"""Languages by their codes: the script of each language, and whether it puts spaces between words.
 
-The scripts are those of CLDR's likely subtags (unicode.org/cldr), by their codes of ISO 15924.
+The scripts are those of CLDR's likely subtags (unicode.org/cldr), named by their codes in ISO 15924.
 """
 
 import re
@@ -72,9 +72,10 @@ _WITHOUT_SPACES = {
 
 
 def script(language: str) -> str | None:
-    """Returns the script of a language code ("sr": "Cyrl"), or the script in it ("sr-Latn": "Latn").
+    """Returns the script that a language code names ("sr-Latn": "Latn"), or else that of the language ("sr": "Cyrl").
 
-    Codes may have the form of BCP 47 ("zh-Hant-TW"), NLLB ("zho_Hans") or mBART ("zh_CN"). None: the code is unknown.
+    Codes may have the form of BCP 47 ("zh-Hant-TW"), NLLB ("zho_Hans") or mBART ("zh_CN"). Returns None if the code is
+    unknown.
     """
     first, *others = re.split("[-_]", language.lower())
     named = next((part.capitalize() for part in others if len(part) == 4 and part.isalpha()), None)
@@ -83,5 +84,5 @@ def script(language: str) -> str | None:
 
 
 def has_spaces(language: str) -> bool:
-    """Whether the language puts spaces between words. Languages of unknown codes are assumed to."""
+    """Whether the language puts spaces between words. If its code is unknown, it is assumed to."""
     return script(language) not in _WITHOUT_SPACES

@@ -1,7 +1,8 @@
 """Bytes -> lines and back: the line contract.
 
-A line is the bytes up to LF. One CR before the LF is dropped, nothing else separates lines, and a last line without LF
-counts. Output has one LF per line, is valid UTF-8, and has no character that any program takes for the end of a line.
+A line is the bytes up to LF. A CR directly before the LF is removed, and no other character separates lines. A last
+line without LF counts too. Output is valid UTF-8, and has one LF per line and no other character that some programs
+treat as a line break.
 """
 
 import gzip
@@ -22,7 +23,7 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
-    """Opens a file as a stream of bytes, decompressed if its name ends in .gz. Raises DataError."""
+    """Opens a file as a byte stream, decompressed if its name ends in .gz. Raises DataError if it cannot be opened."""
     try:
         if str(path).endswith(".gz"):
             return cast(BinaryIO, io.BufferedReader(gzip.open(path, "rb")))
@@ -45,7 +46,7 @@ def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yields the lines of the stream without their ends, each as soon as it has arrived.
+    """Yields the lines of the stream without their line ends, each as soon as it has arrived.
 
     Raises DataError if the stream is damaged or cannot be read.
     """
@@ -75,5 +76,5 @@ def without_controls(text: str) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing in the text can be translated: white space, control and format characters, U+FFFD."""
+    """Whether the text has nothing to translate: only white space, control or format characters, surrogates, U+FFFD."""
     return all(c.isspace() or c == "\ufffd" or category(c) in ("Cc", "Cf", "Cs") for c in text)

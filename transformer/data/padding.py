@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PADDING = -1  # not a token: the encoder masks negative ids, and in the decoder padding comes last
+PADDING = -1  # not a token. The encoder masks negative ids; the causal mask of the decoder hides padding at the end.
 
 
 def pad(sentences: Sequence[Sequence[int] | np.ndarray], rows: int, length: int, missing: int) -> np.ndarray:
-    """Returns the sentences as int32 [rows, length], padded; each missing row has the single token `missing`.
+    """Returns the sentences as int32 [rows, length], padded with PADDING. Rows without a sentence start with `missing`.
 
-    So no row of a source is empty: attention needs at least one token.
+    In a source, `missing` must be a token, because attention needs at least one in each row.
     """
     padded = np.full((rows, length), PADDING, np.int32)
     padded[len(sentences) :, 0] = missing

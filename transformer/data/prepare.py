@@ -1,4 +1,4 @@
-"""From the corpora of a config to ids. Results for the same corpora and settings are used again."""
+"""Converts the corpora of a config to token ids. The results are stored, and reused for equal corpora and settings."""
 
 import hashlib
 import logging
@@ -20,8 +20,8 @@ from transformer.data.tokenizer import Tokenizers, load_tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
 from transformer.files.prepared import OWN_FILES, begin_results, check_own_files, finish_results, read_results
 
-FORMAT = "2"  # of the files and of the manifest of ids; files of another format are computed again
-CHUNK = 10_000  # pairs that are tokenized at a time
+FORMAT = "2"  # of the stored ids and their manifest; results of another format are computed again
+CHUNK = 10_000  # number of pairs that are tokenized at a time
 MANY_TOO_LONG = 0.05  # fraction of the pairs above which a warning is logged
 TOO_LONG = "longer than {} tokens"  # the reason to leave out a pair
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sentences:
-    """The ids of many sentences, one after another; each ends with the end-of-sentence symbol."""
+    """The ids of many sentences in one array; each sentence ends with the end-of-sentence symbol."""
 
     ids: np.ndarray  # int32, memory-mapped
     offsets: np.ndarray  # int64 [sentences + 1]
@@ -69,7 +69,7 @@ class Examples:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of source and target, end of sentence included: [pairs, 2]."""
+        """Returns the numbers of tokens of source and target, end of sentence included: [pairs, 2]."""
         return np.stack([np.diff(self.source.offsets), np.diff(self.target.offsets)], axis=1)
 
 
@@ -83,7 +83,7 @@ class Corpora(NamedTuple):
 class ValidCorpus(NamedTuple):
     name: str  # as in data.valid
     examples: Examples
-    pairs: list[Pair]  # as text, to compare translations with; the examples lack those that are too long
+    pairs: list[Pair]  # as text, for metrics; they include pairs that `examples` lacks (see `_encode`)
 
 
 class Prepared(NamedTuple):
@@ -95,20 +95,22 @@ class Prepared(NamedTuple):
 
 
 def open_all(config: Config) -> Corpora:
-    """Opens and checks the corpora of a config; see `open_corpus`. Raises DataError, UsageError."""
+    """Opens and checks the corpora of a config; see `open_corpus` for the errors."""
     data = config.data
     train = open_corpora(data.train, data.source, data.target, "train")
     return Corpora(train, open_corpora(data.valid, data.source, data.target, "valid"))
 
 
 def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Tokenizers | None = None) -> Prepared:
-    """Checks every corpus before anything is computed, and stores all results in `directory`. Raises DataError.
+    """Checks all corpora, then converts them to ids. All results are stored in `directory`.
 
-    `tokenizers` are those of the model to start from; None: those of the config.
+    `tokenizers` are those of the model to start from; if None, they are loaded or trained as the config says. Raises
+    DataError if a corpus fails a check (see `survey` and `prepare_examples`), UsageError if `directory` has files
+    that are not of a run, or if there is no usable tokenizer.
     """
     settings = config.data
     train, valid = corpora
-    for name in ("train_survey", "valid_survey", "train", "valid"):  # before any of them is emptied
+    for name in ("train_survey", "valid_survey", "train", "valid"):  # before any directory is emptied
         check_own_files(directory / name, OWN_FILES)
     survey(directory / "train_survey", train, settings)
     survey(directory / "valid_survey", valid, settings)
@@ -130,7 +132,7 @@ def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Token
 
 
 def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> Tokenizers:
-    """The tokenizers that the config names, or those trained on the corpora and stored in `directory`."""
+    """Loads the tokenizers that the config names, or else trains them, unless `directory` has them already."""
     if config.tokenizer.models:
         return load_tokenizers(config.tokenizer.models)
     description = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])
@@ -148,10 +150,10 @@ def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> T
 def prepare_examples(
     directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data
 ) -> tuple[Examples, list[CorpusSummary]]:
-    """Returns the ids of the corpora, from `directory` if they are there already, and a summary of each corpus.
+    """Returns the ids of the corpora, from `directory` if they are stored there, and a summary of each corpus.
 
-    Warns if many pairs are too long. Raises DataError if no pair of a corpus is left, or more than
-    settings.max_left_out of its pairs are left out.
+    Logs a warning if many pairs are too long. Raises DataError if no pair of a corpus is kept, or if the fraction of
+    its pairs that are left out is above settings.max_left_out.
     """
     limits = f"{settings.max_length} {settings.max_ratio}"
     description = [*(corpus.identity for corpus in corpora), tokenizers.digest, limits, FORMAT]
@@ -170,7 +172,7 @@ def prepare_examples(
 
 
 def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, settings: Data) -> list[CorpusSummary]:
-    """Tokenizes the corpora into an empty `directory`, a few thousand pairs at a time."""
+    """Empties `directory`, and writes the ids of the corpora into it, CHUNK pairs at a time."""
     begin_results(directory)
     summaries = []
     lengths: dict[str, list[int]] = {"source": [0], "target": [0]}
@@ -190,9 +192,9 @@ def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, s
 def _encode(
     corpus: Corpus, tokenizers: Tokenizers, settings: Data, report: CleaningReport, longer_sides: Counter[int]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Yields the ids of the pairs that are kept; the others are too long, or their lengths differ too much.
+    """Yields the ids of the pairs that are kept: no side is empty or too long, and the lengths do not differ too much.
 
-    Counts the pairs in the report, and in `longer_sides` by the tokens of their longer side.
+    Counts the pairs in `report`, and in `longer_sides` by the number of tokens of their longer side.
     """
     pairs = clean_lines(corpus, report)
     while chunk := list(islice(pairs, CHUNK)):

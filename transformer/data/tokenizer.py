@@ -12,7 +12,7 @@ from sentencepiece import SentencePieceProcessor
 from transformer.data.lines import without_controls
 from transformer.errors import UsageError
 
-VOCABULARY_SUFFIX = ".vocabulary.json"  # replaces .spm in the name of the file beside a SentencePiece model
+VOCABULARY_SUFFIX = ".vocabulary.json"  # tokenizer.vocabulary.json belongs to tokenizer.spm
 
 
 class Tagged(NamedTuple):
@@ -23,16 +23,16 @@ class Tagged(NamedTuple):
 
 
 class Tokenizer:
-    """A SentencePiece model. Imported models with other ids than SentencePiece's have a subclass (vocabulary.py).
+    """A SentencePiece model. A subclass is for imported models with ids other than SentencePiece's (vocabulary.py).
 
-    `pad_id`, `bos_id`, `eos_id` and `unk_id` are the model's own: 0, 1, 2 and 3 if it was trained here. A model
-    that lacks one of the first three gets it as an id after its last piece, so that `vocab_size` exceeds the model's.
-    `bos_id` is the first id of the input of a decoder. `all_pieces` has the piece of each id. `tags` are those that a
-    text may start with, each encoded as one token. `identity` is everything that the ids of a text depend on.
+    `pad_id`, `bos_id`, `eos_id` and `unk_id` are those of the model: 0, 1, 2 and 3 if this package trained it. If the
+    model lacks one of the first three, an id after its last piece is added, and counted in `vocab_size`. `bos_id` is
+    the first id of the input of a decoder. `all_pieces` has the piece of each id. `tags` are the language tags that a
+    text may start with, each encoded as one token. `identity` is the data on which the ids of a text depend.
     """
 
     def __init__(self, model_bytes: bytes, name: str = "tokenizer") -> None:
-        """Raises UsageError, with `name` in it, if the bytes are not a SentencePiece model."""
+        """Raises UsageError if the bytes are not a SentencePiece model; its message starts with `name`."""
         processor = SentencePieceProcessor()
         try:
             processor.LoadFromSerializedProto(model_bytes)
@@ -53,9 +53,9 @@ class Tokenizer:
         self.tags: tuple[str, ...] = ()
 
     def _known_or_new(self, index: int, piece: str) -> int:
-        """The id of a control symbol. If the model lacks it, adds it under a name that no other piece has.
+        """Returns the id of a control symbol. If `index` is negative, adds the symbol with a name that no piece has.
 
-        Exports identify pieces by name, and the model may have a user-defined symbol with the usual name.
+        Exports identify pieces by name, and the usual name may be that of a user-defined symbol of the model.
         """
         if index >= 0:
             return index
@@ -65,7 +65,7 @@ class Tokenizer:
 
     @staticmethod
     def load(path: str | Path) -> "Tokenizer":
-        """Loads a SentencePiece model, and the vocabulary beside it if there is one. Raises UsageError."""
+        """Loads a SentencePiece model, and a vocabulary beside it, if any. Raises UsageError if one is invalid."""
         try:
             model_bytes = Path(path).read_bytes()
         except OSError as problem:
@@ -103,18 +103,18 @@ class Tokenizer:
 
     @property
     def max_tags(self) -> int:
-        """The largest number of ids that `split_tag` splits off a text."""
+        """The largest number of ids in a `Tagged` that `split_tag` returns."""
         return 1 if self.tags else 0
 
     def split_tag(self, text: str) -> Tagged:
-        """Splits a tag such as `>>fra<<` off the text, if the vocabulary has it."""
+        """Separates a tag such as `>>fra<<` from the rest of the text, if the vocabulary has that tag."""
         return Tagged([], text)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encodes each text, without EOS. Whatever the text is, the ids contain no control id, except for its tag.
+        """Encodes each text, without EOS. No text gets the id of a control symbol, except for its tag.
 
-        Control characters become spaces. Whether different codes count as the same character (é as one code or two)
-        depends on the normalization that the model was trained with.
+        Control characters become spaces. Whether é as one code point and as two get the same ids depends on the
+        normalization that the model was trained with.
         """
         tagged = [self.split_tag(text) for text in texts]
         untagged = self.encode_untagged([text for _, text in tagged])
@@ -157,7 +157,7 @@ class Tokenizers:
         return hashlib.sha256(self.source.identity + self.target.identity).hexdigest()
 
     def save(self, directory: str | Path) -> None:
-        """Writes tokenizer.spm, or source.spm and target.spm."""
+        """Writes tokenizer.spm if the tokenizer is shared, else source.spm and target.spm."""
         if self.shared:
             self.source.save(Path(directory, "tokenizer.spm"))
         else:
@@ -166,13 +166,13 @@ class Tokenizers:
 
     @staticmethod
     def load(directory: str | Path) -> "Tokenizers":
-        """Loads what `save` wrote. Raises UsageError."""
+        """Loads the files that `save` wrote. Raises UsageError if one is missing or invalid."""
         shared = Path(directory, "tokenizer.spm")
         names = [shared] if shared.exists() else [Path(directory, "source.spm"), Path(directory, "target.spm")]
         return load_tokenizers(names)
 
 
 def load_tokenizers(models: Collection[str | Path]) -> Tokenizers:
-    """Loads SentencePiece models from files: one for both sides, or source and target. Raises UsageError."""
+    """Loads the tokenizers from one file for both sides, or from two. Raises UsageError if one cannot be loaded."""
     loaded = [Tokenizer.load(path) for path in models]
     return Tokenizers(loaded[0], loaded[-1])

@@ -14,7 +14,7 @@ from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.errors import DataError, UsageError, one_line
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
-THREADS = 16  # the pieces depend on the number, so it is the same on every machine
+THREADS = 16  # the pieces depend on the number of threads, so it is the same on every machine
 MAX_CHARACTERS = 1000  # longer lines are split for the training
 
 
@@ -28,7 +28,7 @@ def train_tokenizers(source: Iterable[str], target: Iterable[str], settings: Set
 
 
 def spread(texts: Iterable[str], max_count: int) -> list[str]:
-    """Returns at most `max_count` of the texts, evenly spread: all, or every second, or every fourth, ..."""
+    """Returns at most `max_count` texts, evenly spaced: all of them, or every second, or every fourth, ..."""
     kept: list[str] = []
     step = 1
     for number, text in enumerate(texts):
@@ -46,8 +46,8 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
     UsageError if `vocab_size` is too small for the characters of the corpus.
     """
     model = io.BytesIO()
-    # SentencePiece skips lines above max_sentence_length, and with a higher limit a line of a million characters would
-    # take minutes. So lines are split.
+    # SentencePiece skips lines longer than max_sentence_length, and with a higher limit, a line of a million characters
+    # would take minutes. So long lines are split.
     texts = [
         text[at : at + MAX_CHARACTERS]
         for text in map(one_line, sentences)
@@ -68,7 +68,7 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
 
 
 def _explained(problem: str, settings: Settings) -> UsageError | DataError:
-    """The error for a message of SentencePiece: it names the setting or the files."""
+    """Returns the error to raise for a message of SentencePiece; it names the setting or the files to change."""
     if too_few := re.search(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)", problem):
         return UsageError(
             f"tokenizer.vocab_size = {settings.vocab_size}: the characters of this corpus need at least {too_few[1]};"

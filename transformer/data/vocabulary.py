@@ -16,7 +16,7 @@ _TAG = re.compile(r">>[^<>]+<<")
 
 
 class Vocabulary(Section):
-    """The pieces of a model by id, and its special ids."""
+    """The piece of each id of a model, and its special ids."""
 
     pieces: Annotated[tuple[str, ...], Field(min_length=1, max_length=1 << 20)]  # by id
     pad: NonNegative
@@ -40,7 +40,7 @@ class Vocabulary(Section):
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """Reads the vocabulary in a file. Raises UsageError."""
+    """Reads a vocabulary from a file. Raises UsageError if it cannot be read or is invalid."""
     try:
         return Vocabulary.model_validate_json(path.read_bytes())
     except OSError as problem:
@@ -50,7 +50,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
 
 
 class ImportedTokenizer(Tokenizer):
-    """A SentencePiece model with the ids of a vocabulary."""
+    """A SentencePiece model whose pieces have the ids of a vocabulary."""
 
     def __init__(self, model_bytes: bytes, vocabulary: Vocabulary, name: str = "tokenizer") -> None:
         super().__init__(model_bytes, name)
@@ -88,6 +88,6 @@ class ImportedTokenizer(Tokenizer):
         return [[ids.get(piece, unknown) for piece in pieces] for pieces in split]
 
     def decode_batch(self, sentences: Iterable[Iterable[int]]) -> list[str]:
-        # Pieces that the SentencePiece model does not know keep their symbol for a space.
+        # In pieces that the SentencePiece model does not know, it does not replace "▁" by a space.
         texts = self._processor.decode([self.pieces(ids) for ids in self._shown_ids(sentences)])
         return [text.replace("▁", " ").strip() for text in texts]

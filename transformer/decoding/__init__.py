@@ -1,1 +1,1 @@
-"""Logits -> hypotheses. Knows a step function, never a model."""
+"""Logits -> hypotheses. The search calls a step function, and does not depend on a model."""

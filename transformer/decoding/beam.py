@@ -10,25 +10,25 @@ from jax import Array
 
 from transformer.decoding.hypotheses import AnyCache, Hypotheses, Rules, Step
 
-CHUNK = 128  # numbers of which `top_k` compares the largest
+CHUNK = 128  # size of the chunks in which `top_k` divides a row
 
-# score of the worst of K finished hypotheses [B] (-inf: fewer are finished), log-probability of the best open one [B],
-# its length [], the rules of the search -> bool [B], whether the search of a sentence is finished
+# score of the worst of K finished hypotheses [B] (-inf if there are fewer), log-probability of the best open one [B],
+# length of the open ones [], rules of the search -> bool [B], whether the search for a sentence stops
 StopRule = Callable[[Array, Array, Array, Rules], Array]
 
 
 def when_full(worst_B: Array, best_B: Array, length: Array, rules: Rules) -> Array:
-    """Stops when K hypotheses are finished: fairseq, CTranslate2, and Hugging Face's `early_stopping=True`."""
+    """Stops when K hypotheses are finished, as fairseq, CTranslate2, and Hugging Face with `early_stopping=True`."""
     return worst_B > -jnp.inf
 
 
 def when_unlikely(worst_B: Array, best_B: Array, length: Array, rules: Rules) -> Array:
-    """Stops when K are finished and no open one scores higher than the worst of them now: `early_stopping=False`."""
+    """Stops when no open hypothesis scores higher now than the worst of K finished ones: `early_stopping=False`."""
     return worst_B >= rules.score(best_B, length)
 
 
 def when_certain(worst_B: Array, best_B: Array, length: Array, rules: Rules) -> Array:
-    """Stops when K are finished and no open one can ever score higher than these: `early_stopping="never"`."""
+    """Stops when no open hypothesis can ever score higher than K finished ones: `early_stopping="never"`."""
     return worst_B >= rules.score(best_B, rules.max_lengths_B)
 
 
@@ -42,7 +42,7 @@ class BeamState(Generic[AnyCache]):
 
     position: Array  # int32 [], number of tokens in each open hypothesis
     tokens: Array  # int32 [B, K, L], open hypotheses
-    log_probabilities: Array  # float32 [B, K], of the open hypotheses; -inf: no hypothesis, or the sentence is finished
+    log_probabilities: Array  # float32 [B, K], of open hypotheses; -inf if there is none, or the sentence is finished
     cache: AnyCache
     finished: Hypotheses  # the K best finished hypotheses, best first
 
@@ -59,9 +59,9 @@ def beam_search(
     """Returns the `n_best` best hypotheses of each sentence that a beam of K = `beam_size` finds, best first.
 
     At each step the K open hypotheses are continued by every token. Of the 2K most probable continuations, those that
-    end the sentence and are among the first K become finished; the first K of the others stay open (there are K of
-    them, because each hypothesis ends in one way only). `stop` decides when a sentence is finished. At its length limit
-    the end symbol is forced. The result for a sentence does not depend on the other sentences.
+    end the sentence and are among the first K become finished hypotheses. The first K of the others stay open; there
+    are always K, because only one continuation of each hypothesis ends it. `stop` decides when a sentence is finished.
+    At the length limit of a sentence, the end symbol is forced. The result does not depend on the other sentences.
     """
 
     def is_searching(state: BeamState[AnyCache]) -> Array:
@@ -75,7 +75,7 @@ def beam_search(
         candidates = _best_continuations(state, next_BKV)
         finished = _finish(state.finished, candidates, state.position + 1, rules)
 
-        # Ranks of the first K candidates that stay open.
+        # The ranks of the first K candidates that stay open.
         stays_open = candidates.last_BJ != rules.symbols.end
         ranks_BK = jnp.argsort(~stays_open, axis=1, stable=True)[:, :beam_size]
         log_probabilities = jnp.take_along_axis(candidates.log_probabilities_BJ, ranks_BK, axis=1)
@@ -105,7 +105,7 @@ class Candidates:
 
 
 def _initial_state(cache: AnyCache, sentences: int, beam_size: int, cache_length: int) -> BeamState[AnyCache]:
-    """One open, empty hypothesis per sentence: K equal ones would be continued equally and stay equal."""
+    """Returns a state with one open, empty hypothesis per sentence, because K equal ones would stay equal."""
     tokens = jnp.full((sentences, beam_size, cache_length), -1, jnp.int32)
     none = jnp.full((sentences, beam_size), -jnp.inf)
     finished = Hypotheses(tokens, jnp.zeros((sentences, beam_size), jnp.int32), none, none)
@@ -118,13 +118,13 @@ def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidat
     log_probabilities_BJ, index_BJ = top_k(total_BKV.reshape(B, K * V), 2 * K)
     parents_BJ, last_BJ = index_BJ // V, index_BJ % V
     tokens_BJL = jnp.take_along_axis(state.tokens, parents_BJ[:, :, None], axis=1)
-    zero = jnp.zeros_like(state.position)  # of the same type, also if JAX counts in 64 bits
+    zero = jnp.zeros_like(state.position)  # of the same dtype, also if JAX uses 64 bits
     tokens_BJL = jax.lax.dynamic_update_slice(tokens_BJL, last_BJ[:, :, None], (zero, zero, state.position))
     return Candidates(parents_BJ, last_BJ, tokens_BJL, log_probabilities_BJ)
 
 
 def _finish(finished: Hypotheses, candidates: Candidates, length: Array, rules: Rules) -> Hypotheses:
-    """The K best among the finished hypotheses and those of the first K candidates that end now."""
+    """Returns the K best among the finished hypotheses and those of the first K candidates that end now."""
     B, K = finished.lengths.shape
     log_probabilities = candidates.log_probabilities_BJ[:, :K]
     lengths = jnp.broadcast_to(length, (B, K))

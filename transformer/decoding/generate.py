@@ -1,4 +1,4 @@
-"""Generation token by token without search: greedy, or with tokens that sampling.py chooses."""
+"""Generation token by token, without search: greedy decoding or sampling (sampling.py)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class GenerationState(Generic[AnyCache]):
 def generate(step: Step[AnyCache], cache: AnyCache, rules: Rules, choose: Choose, *, count: int) -> Hypotheses:
     """Returns K = `count` independent hypotheses of each sentence, each token chosen by `choose`, until the end symbol.
 
-    The log-probabilities are those of the model, before temperature, top-k and top-p.
+    The log-probabilities of the result are those of the model, before temperature, top-k and top-p.
     """
 
     def is_generating(state: GenerationState[AnyCache]) -> Array:
@@ -49,7 +49,7 @@ def generate(step: Step[AnyCache], cache: AnyCache, rules: Rules, choose: Choose
         tokens_BK = jnp.where(state.is_open, chosen_BK, -1)
         log_probabilities = before.log_probabilities + jnp.where(state.is_open, added_BK, 0.0)
         lengths = before.lengths + state.is_open.astype(jnp.int32)
-        zero = jnp.zeros_like(state.position)  # of the same type, also if JAX counts in 64 bits
+        zero = jnp.zeros_like(state.position)  # of the same dtype, also if JAX uses 64 bits
         tokens = jax.lax.dynamic_update_slice(before.tokens, tokens_BK[..., None], (zero, zero, state.position))
         scores = rules.score(log_probabilities, lengths)
         hypotheses = Hypotheses(tokens, lengths, log_probabilities, scores)

@@ -34,12 +34,12 @@ class Symbols(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hypotheses:
-    """K token sequences per sentence, from a beam search best first. Ids after the end are -1."""
+    """K token sequences per sentence; `beam_search` returns the best first. Ids after the end are -1."""
 
     tokens: Array  # int32 [B, K, L], the end symbol included
     lengths: Array  # int32 [B, K], the end symbol counted
-    log_probabilities: Array  # float32 [B, K], natural logarithm of the whole sequence; a forced end adds 0
-    scores: Array  # float32 [B, K]; -inf: no hypothesis was found
+    log_probabilities: Array  # float32 [B, K], of the whole sequence, natural logarithm; a forced end adds 0
+    scores: Array  # float32 [B, K]; -inf if no hypothesis was found
 
 
 @jax.tree_util.register_dataclass
@@ -51,16 +51,16 @@ class Rules:
     cache_length: int = field(metadata={"static": True})
     """L: the largest length limit that is possible"""
     min_length: int = field(metadata={"static": True})
-    """number of tokens of text before which the end symbol is forbidden"""
+    """the end symbol is forbidden before this number of text tokens"""
     max_lengths_B: Array
     """length limits, int32 [B]: the maximum number of tokens of each sentence, the end symbol counted"""
     length_penalty: Array
     """alpha, float32 []"""
 
     def score(self, log_probability: Array, length: Array) -> Array:
-        """Returns log-probability / length ^ alpha, the end symbol counted in the length.
+        """Returns log-probability / length ^ alpha. The length includes the end symbol.
 
-        It is the score of Marian, CTranslate2 and Hugging Face. If the length limit forces the end of a hypothesis, the
+        Marian, CTranslate2 and Hugging Face use the same score. If the length limit forces the end of a hypothesis, the
         forced end adds 1 to the length and 0 to the log-probability, as in CTranslate2 and Hugging Face.
         """
         return log_probability / length.astype(jnp.float32) ** self.length_penalty
@@ -68,7 +68,7 @@ class Rules:
     def next_log_probabilities(self, logits_BKV: Array, position: Array) -> Array:
         """Returns log softmax(logits) [B, K, V], with -inf for `symbols.never`, and for an end before `min_length`.
 
-        If the length limit leaves room for one token, the end symbol gets 0 (probability 1), and all others get -inf.
+        If the length limit allows only one more token, the end symbol gets 0 (probability 1), and all others get -inf.
         """
         ids = jnp.arange(logits_BKV.shape[-1])
         is_end_V = ids == self.symbols.end

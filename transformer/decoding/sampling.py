@@ -10,9 +10,10 @@ from transformer import config
 
 
 def segment_keys(seed: Array, lines_B: Array, segments_B: Array) -> Array:
-    """Returns a PRNG key per sentence [B], from the number of its line and the number of its segment in the line.
+    """Returns a PRNG key per sentence [B], from the seed and the numbers of its line and of its segment in the line.
 
-    The first segment has the key of the line, and each other one a key of its own, so that equal segments differ.
+    The first segment gets the key of the line. Each further segment gets another key, so that equal segments of a line
+    get different draws.
     """
 
     def key(line: Array, segment: Array) -> Array:
@@ -24,7 +25,7 @@ def segment_keys(seed: Array, lines_B: Array, segments_B: Array) -> Array:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Chooses tokens at random, from the distribution of the model after temperature, top-k and top-p.
+    """Draws tokens from the distribution of the model, after temperature, top-k and top-p.
 
     A draw depends on the key of the sentence, the hypothesis and the position, never on the other sentences.
     """

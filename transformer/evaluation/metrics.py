@@ -21,7 +21,8 @@ def evaluate(
 ) -> list[Score]:
     """Returns BLEU, chrF and TER of translations against references, line by line.
 
-    `lowercase` and `tokenize`, the name of a tokenizer of sacreBLEU, apply to BLEU only. Raises DataError.
+    `lowercase` and `tokenize`, the name of a tokenizer of sacreBLEU, apply to BLEU only. Raises DataError if there are
+    no lines, or if the numbers of translations and references differ.
     """
     return [
         bleu(hypotheses, references, lowercase=lowercase, tokenize=tokenize),
@@ -33,23 +34,23 @@ def evaluate(
 def bleu(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
 ) -> Score:
-    """BLEU (Papineni et al. 2002; Post 2018), 0 to 100. Raises DataError."""
-    # force: no warning about text that looks tokenized, because such input is allowed.
+    """Returns BLEU (Papineni et al. 2002; Post 2018), 0 to 100. Raises DataError as `evaluate` does."""
+    # force=True suppresses the warning about text that looks tokenized, because such text is allowed.
     return _corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), "BLEU", hypotheses, references)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """chrF2 (Popović 2015), 0 to 100. Raises DataError."""
+    """Returns chrF2 (Popović 2015), 0 to 100. Raises DataError as `evaluate` does."""
     return _corpus_score(CHRF(), "chrF", hypotheses, references)
 
 
 def ter(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Translation edit rate (Snover et al. 2006); lower is better. Raises DataError."""
+    """Returns the translation edit rate (Snover et al. 2006); lower is better. Raises DataError as `evaluate` does."""
     return _corpus_score(TER(), "TER", hypotheses, references)
 
 
 def _corpus_score(metric: BLEU | CHRF | TER, name: str, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Computes a metric of sacreBLEU. Raises DataError if there are no lines, or their numbers differ."""
+    """Computes a metric of sacreBLEU. Raises DataError as `evaluate` does."""
     if len(hypotheses) != len(references):
         raise DataError(f"{len(hypotheses)} translations for {len(references)} references: the numbers must be equal")
     if not references:

@@ -1,1 +1,1 @@
-"""Ids -> logits."""
+"""Token ids -> logits."""

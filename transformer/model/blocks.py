@@ -55,7 +55,7 @@ class DecoderLayer(nnx.Module):
         self.feed_forward = FeedForward(settings, dtype=dtype, rng=rngs[2])
 
     def __call__(self, x: Array, mask: Array, memory: Memory, rng: Array | None) -> Array:
-        """All target positions at once: [B, T, D] -> [B, T, D]."""
+        """Computes all target positions at once: [B, T, D] -> [B, T, D]."""
         rngs = split(rng, 5)
 
         def attend_to_prefix(x: Array) -> Array:
@@ -71,11 +71,11 @@ class DecoderLayer(nnx.Module):
     def step(
         self, x: Array, prefix: KeysValues, mask: Array, source: KeysValues, source_mask: Array, position: Array
     ) -> tuple[Array, KeysValues]:
-        """One position of each hypothesis: [B, K, D] -> [B, K, D], and the prefix with that position filled in.
+        """Computes one position of each hypothesis: [B, K, D] -> [B, K, D], and fills it in the prefix.
 
-        The K hypotheses of a sentence take the place of target positions on the query axis. They share one copy of the
-        source, and one cache of all their tokens. The mask [B, 1, K, K x L] lets each hypothesis attend to its own
-        tokens only.
+        The query axis has the K hypotheses of a sentence instead of target positions. They share one copy of the
+        source, and one cache of all their tokens. The mask [B, 1, K, K x L] lets each hypothesis attend only to its own
+        tokens.
         """
 
         def attend_to_prefix(x: Array) -> Array:

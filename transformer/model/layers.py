@@ -1,4 +1,4 @@
-"""The layers besides attention: linear maps, norms, residuals, feed-forward, embeddings, positions, dropout."""
+"""All layers except attention: linear, norm, residual, feed-forward, embedding, positions, dropout."""
 
 import math
 from collections.abc import Callable
@@ -18,21 +18,21 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Linear(nnx.Linear):
-    """x W + b in `dtype`: [..., D] -> [..., F]. W and b are float32; W starts as in Glorot and Bengio (2010)."""
+    """x W + b in `dtype`: [..., D] -> [..., F]. W and b are float32; initialization of Glorot and Bengio (2010)."""
 
     def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype, rng: Array):
         glorot = nnx.initializers.xavier_uniform()
         super().__init__(inputs, outputs, dtype=dtype, kernel_init=glorot, rngs=nnx.Rngs(rng))
 
     def __call__(self, x: Array) -> Array:
-        # One product of matrices makes an update on CPU 6 % faster than products of [B, T, D].
+        # One matrix product for all positions makes an update on CPU 6 % faster than a product with [B, T, D].
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def dropout(x: Array, rate: float, rng: Array | None) -> Array:
-    """Zeroes a fraction of x and scales the rest, so that the mean is the same (Srivastava et al. 2014).
+    """Sets a random fraction of x to 0 and scales the rest, so that the mean stays the same (Srivastava et al. 2014).
 
-    Returns x unchanged if there is no rng.
+    Returns x unchanged if `rng` is None or `rate` is 0.
     """
     if rng is None or rate == 0:
         return x
@@ -41,7 +41,7 @@ def dropout(x: Array, rate: float, rng: Array | None) -> Array:
 
 
 class Norm(nnx.Module):
-    """Layer normalization (Ba et al. 2016), its statistics in float32: [..., D] -> [..., D]."""
+    """Layer normalization (Ba et al. 2016), with statistics in float32: [..., D] -> [..., D]."""
 
     def __init__(self, width: int, epsilon: float):
         self.epsilon = epsilon
@@ -86,28 +86,28 @@ class FeedForward(nnx.Module):
 
 
 class Embedding(nnx.Module):
-    """A vector for each token. The same table, transposed, computes the logit of each token for a vector."""
+    """A table with a vector for each token. Logits are the products of a vector with all vectors of the table."""
 
     def __init__(self, vocabulary: int, width: int, *, scaled: bool, dtype: jnp.dtype, rng: Array):
         self.dtype = dtype
         self.scale = math.sqrt(width) if scaled else 1.0
-        # With this variance, scaled embeddings and the logits of a normalized vector both have variance 1 at first.
+        # With this variance, scaled embeddings and the logits of a normalized vector both have variance 1 initially.
         self.table = nnx.Param(jax.random.normal(rng, (vocabulary, width)) / math.sqrt(width))
 
     def embed(self, tokens: Array) -> Array:
-        """int [...] -> [..., D], multiplied by sqrt(D) if `scaled` (Vaswani et al. 2017, section 3.4)."""
+        """Looks up tokens: int [...] -> [..., D], times sqrt(D) if `scaled` (Vaswani et al. 2017, section 3.4)."""
         return self.table[...].astype(self.dtype)[tokens] * self.scale
 
     def logits(self, x: Array) -> Array:
-        """[..., D] -> float32 logits [..., V]."""
+        """Computes the logit of every token: [..., D] -> float32 [..., V]."""
         return jnp.einsum("...D,VD->...V", x, self.table[...].astype(self.dtype), preferred_element_type=jnp.float32)
 
 
 def sinusoids(positions_T: Array, width: int) -> Array:
-    """Sinusoidal positions (Vaswani et al. 2017, section 3.5), first the sines, then the cosines: [T] -> [T, D].
+    """Computes sinusoidal position embeddings (Vaswani et al. 2017, section 3.5): [T] -> [T, D].
 
-    The wavelengths grow geometrically from 2 pi to 10000 x 2 pi. The paper interleaves sines and cosines; here they are
-    in halves, as in Marian and Hugging Face, which only permutes the columns.
+    The wavelengths grow geometrically from 2 pi to 10000 x 2 pi. The paper interleaves sines and cosines; here the
+    sines come first, as in Marian and Hugging Face. This only changes the order of the columns.
     """
     frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(0, width, 2, dtype=jnp.float32) / width)
     angles = positions_T[:, None].astype(jnp.float32) * frequencies[None, :]

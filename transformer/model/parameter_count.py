@@ -8,7 +8,7 @@ from transformer.model.transformer import Transformer
 
 
 def parameter_table(model: Transformer) -> str:
-    """Returns a table with the number of parameters of each module, and their sum."""
+    """Returns a table with the number of parameters of each module, and the total number."""
     counts: dict[str, int] = defaultdict(int)
     for name, value in named(model).items():
         counts[".".join(name.split(".")[:2])] += math.prod(value.shape)

@@ -9,7 +9,7 @@ Tree = TypeVar("Tree")
 
 
 def name_of(path: tuple[Any, ...]) -> str:
-    """Joins a path of JAX with dots, without the `.value` in which a module wraps an array."""
+    """Returns the keys of a path in a JAX tree, joined by dots, without the `.value` that Flax adds."""
     names = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path]
     return ".".join(names).removesuffix(".value")
 
@@ -20,5 +20,5 @@ def named(tree: Any) -> dict[str, Array]:
 
 
 def with_values(tree: Tree, values: dict[str, Any]) -> Tree:
-    """Returns the tree with other arrays: `values` has one for each name."""
+    """Returns the tree with each array replaced by the one that has its name in `values`."""
     return jax.tree_util.tree_map_with_path(lambda path, _: values[name_of(path)], tree)

@@ -1,7 +1,7 @@
-"""The encoder-decoder Transformer (Vaswani et al. 2017): ids -> logits.
+"""The encoder-decoder Transformer (Vaswani et al. 2017): token ids -> logits.
 
     encode   source ids -> memory
-    decode   target ids, memory -> logits of every next token at once (teacher forcing, for training)
+    decode   target ids, memory -> logits of the next token at all positions (teacher forcing, for training)
     start    source ids -> a cache, with the keys and values of the memory projected once
     step     one token per hypothesis, the cache, a position -> logits of the next token, the cache
 
@@ -39,14 +39,14 @@ class Cache:
     def reorder(self, parents_BK: Array) -> Self:
         """Returns the cache in which hypothesis k of each sentence continues the former hypothesis parents[k].
 
-        Keys and values stay in place, because moving them takes a third of the time of the search: `beam_mask` selects
-        the right ones.
+        Keys and values stay in place, because moving them would take a third of the time of the search. `beam_mask`
+        selects those of each hypothesis.
         """
         return replace(self, beam_indices=jnp.take_along_axis(self.beam_indices, parents_BK[:, :, None], axis=1))
 
 
 class Transformer(nnx.Module):
-    """An encoder-decoder with float32 parameters that computes in `settings.compute_dtype`."""
+    """An encoder-decoder model. Its parameters are float32; it computes in `settings.compute_dtype`."""
 
     def __init__(self, settings: config.Model, source_vocabulary: int, target_vocabulary: int, *, rng: Array):
         self.settings = settings
@@ -75,7 +75,7 @@ class Transformer(nnx.Module):
         self.decoder_norm = Norm(settings.d_model, settings.norm_epsilon) if is_pre_norm else None
 
     def encode(self, source: Array, *, rng: Array | None = None) -> Memory:
-        """int [B, S] -> memory. Negative ids are padding; every row has at least one token."""
+        """Encodes sources: int [B, S] -> memory. Negative ids are padding; every row must have at least one token."""
         rngs = split(rng, 2)
         mask = padding_mask(source >= 0)
         x = self._embed(self.source_embedding, source, jnp.arange(source.shape[1]), self.source_positions, rngs[0])
@@ -83,7 +83,7 @@ class Transformer(nnx.Module):
         return Memory(x if self.encoder_norm is None else self.encoder_norm(x), mask)
 
     def decode(self, target: Array, memory: Memory, *, rng: Array | None = None) -> Array:
-        """int [B, T], the start symbol first -> logits of the token after each position, float32 [B, T, V]."""
+        """Computes the logits of the token after each position: int [B, T], start symbol first -> float32 [B, T, V]."""
         rngs = split(rng, 2)
         length = target.shape[1]
         mask = causal_mask(length)
@@ -92,7 +92,7 @@ class Transformer(nnx.Module):
         return self._logits(x)
 
     def start(self, source: Array, *, beam_size: int, cache_length: int) -> Cache:
-        """int [B, S] -> a cache for K = `beam_size` hypotheses of at most L = `cache_length` tokens, still empty."""
+        """Encodes int [B, S] into a new cache, for K = `beam_size` hypotheses of up to L = `cache_length` tokens."""
         memory = self.encode(source)
         B, _, width = memory.states.shape
         heads = self.settings.num_heads
@@ -143,7 +143,7 @@ class Transformer(nnx.Module):
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """Returns the precision of matrix products: `auto` is bfloat16 on accelerators, float32 on CPU."""
+    """Returns the dtype of matrix products; `auto` is bfloat16 on accelerators and float32 on CPU."""
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(name)

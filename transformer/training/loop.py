@@ -1,6 +1,7 @@
-"""The training loop: batches, updates, and what follows each update.
+"""The training loop: batches, updates, and a call after each update.
 
-What the run directory needs (validation, checkpoints, metrics) is given to the loop as functions: see run/hooks.py.
+Everything that uses the run directory (checkpoints, metrics, validation) is passed to the loop as functions: see
+run/hooks.py.
 """
 
 import logging
@@ -27,12 +28,12 @@ class Setup(NamedTuple):
     config: Config
     data: Prepared
     batches: Batches
-    valid: list[Batches]  # of each validation corpus
+    valid: list[Batches]  # one for each validation corpus
     mesh: Mesh
 
 
 def make_setup(config: Config, data: Prepared, mesh: Mesh) -> Setup:
-    """Chooses the shapes of the batches, and logs how much of them is padding."""
+    """Chooses the shapes of the batches, logs them with the fraction of padding, and returns the setup."""
     multiple = row_multiple(mesh.shape["data"] * mesh.shape["fsdp"], config.train.accumulate)
     shapes = partial(
         choose_buckets, count=config.data.buckets, batch_tokens=config.train.batch_tokens, multiple=multiple
@@ -52,7 +53,7 @@ def make_setup(config: Config, data: Prepared, mesh: Mesh) -> Setup:
 def state_shapes(setup: Setup) -> TrainState:
     """Returns the shape, dtype and sharding of each array of the state."""
     arguments = _initial_arguments(setup)
-    # jit keeps the trace, for make_initial_state and for later runs in this process.
+    # jit caches the trace, so that make_initial_state and later runs in this process do not trace again.
     shapes = jax.jit(initial_state, static_argnums=range(len(arguments))).eval_shape(*arguments, None)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -62,7 +63,7 @@ def state_shapes(setup: Setup) -> TrainState:
 
 
 def make_initial_state(setup: Setup, shapes: TrainState, weights: dict[str, Any] | None = None) -> TrainState:
-    """Returns the state before the first update, with the given weights by name or random ones."""
+    """Returns the state before the first update, with the given weights (by name) or, if None, random ones."""
     arguments = _initial_arguments(setup)
     make = jax.jit(initial_state, static_argnums=range(len(arguments)), out_shardings=_shardings_of(shapes))
     return make(*arguments, weights)
@@ -93,9 +94,10 @@ def run_updates(
     update: Callable[[int, TrainState, Batch], TrainState],
     after_update: Callable[[int, TrainState], bool],
 ) -> None:
-    """Makes the remaining updates; `update` and `after_update` are given the number of the update, from 1.
+    """Runs the remaining updates. `update` and `after_update` get the number of the update, counted from 1.
 
-    `after_update` returns whether training ends early. It is called before the first update too.
+    `after_update` returns whether training ends early. It is also called once before the first of these updates, with
+    the number of updates that `state` has had.
     """
     first, last = int(state.step), setup.config.train.steps
     if after_update(first, state):

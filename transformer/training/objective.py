@@ -19,11 +19,11 @@ class Losses:
 
 
 def smoothed_loss(logits_BTV: Array, labels_BT: Array, is_token_BT: Array, smoothing: float) -> Losses:
-    """KL(q || p) for q = (1 - e) one-hot(label) + e uniform(V) and p = softmax(logits), with e = `smoothing`.
+    """Computes KL(q || p) for q = (1 - e) one-hot(label) + e uniform(V), p = softmax(logits) and e = `smoothing`.
 
     Szegedy et al. 2016, section 7, minimize the cross-entropy H(q, p); the divergence KL(q || p) = H(q, p) - H(q) has
-    the same gradient, and is zero exactly when p = q. Because q is uniform except for one label, neither q nor log p is
-    computed:
+    the same gradient, and is zero exactly when p = q. Because q is uniform except for one label, H(q, p) is computed
+    without q and log p:
 
         H(q, p) = log sum exp(z) - (1 - e) z[label] - e mean(z)         for logits z
     """
@@ -41,7 +41,7 @@ def smoothed_loss(logits_BTV: Array, labels_BT: Array, is_token_BT: Array, smoot
 
 
 def smoothed_entropy(vocabulary: int, smoothing: float) -> float:
-    """The entropy H(q) of the smoothed target, in nats: the smallest cross-entropy that a model can reach."""
+    """Returns the entropy H(q) of the smoothed target, in nats: the smallest possible cross-entropy H(q, p)."""
     rest = smoothing / vocabulary
     label = 1 - smoothing + rest
     return -label * math.log(label) - ((vocabulary - 1) * rest * math.log(rest) if rest else 0)

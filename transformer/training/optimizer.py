@@ -9,18 +9,18 @@ from jax import Array
 
 from transformer import config
 
-# step (from 1), warm-up steps, all steps -> factor of the peak. It is 1 during the warm-up, because `learning_rate`
-# applies the warm-up itself.
+# step (from 1), warm-up steps, total steps -> factor of the peak learning rate. During the warm-up the factor is 1,
+# because `learning_rate` applies the warm-up itself.
 Schedule = Callable[[Array, int, int], Array]
 
 
 def inverse_sqrt(step: Array, warmup: int, steps: int) -> Array:
-    """Vaswani et al. 2017, section 5.3, scaled so that the peak is 1."""
+    """The schedule of Vaswani et al. 2017, section 5.3, scaled so that the peak is 1."""
     return jnp.sqrt(warmup / jnp.maximum(step, warmup))
 
 
 def cosine(step: Array, warmup: int, steps: int) -> Array:
-    """Loshchilov and Hutter 2017, without restarts."""
+    """The schedule of Loshchilov and Hutter 2017, without restarts."""
     progress = (step - warmup) / max(steps - warmup, 1)
     return (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1))) / 2
 
@@ -48,7 +48,7 @@ def learning_rate(settings: config.Train) -> optax.Schedule:
 
 
 def optimizer(settings: config.Train) -> optax.GradientTransformation:
-    """Clipping by global norm, Adam (Kingma and Ba 2015), decoupled weight decay (Loshchilov and Hutter 2019)."""
+    """Returns clipping by global norm, then Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
     return optax.chain(
         optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity(),
         optax.scale_by_adam(settings.adam_b1, settings.adam_b2, settings.adam_epsilon),
@@ -58,6 +58,6 @@ def optimizer(settings: config.Train) -> optax.GradientTransformation:
 
 
 def _matrices(parameters: optax.Params) -> optax.Params:
-    """True for the parameters that decay: kernels of linear layers and embedding tables."""
+    """Returns True for each parameter with weight decay: kernels of linear layers and embedding tables."""
     names = ("kernel", "table")
     return jax.tree.map_with_path(lambda path, _: any(name in jax.tree_util.keystr(path) for name in names), parameters)

@@ -1,6 +1,6 @@
-"""Sharding: a mesh of devices, and a table from parameter names to its axes.
+"""Sharding: a mesh of devices, and a table that assigns axes of the mesh to each parameter by its name.
 
-The model does not depend on it. One device is the mesh 1 x 1 x 1, with the same code.
+The code of the model does not depend on sharding. A single device is a mesh of 1 x 1 x 1, and runs the same code.
 """
 
 import re
@@ -16,8 +16,9 @@ from transformer.data.batches import Batch
 from transformer.errors import UsageError
 from transformer.model.parameters import name_of
 
-# For arrays whose name ends with the pattern: the mesh axis over which each dimension is sharded. Maps into heads and
-# hidden units are sharded by columns, and maps out of them by rows (Shoeybi et al. 2019): only results are summed.
+# For arrays whose name ends with the pattern: the mesh axis over which each dimension is sharded. Linear layers into
+# heads and hidden units are sharded by columns, and layers out of them by rows (Shoeybi et al. 2019), so that only the
+# outputs of the latter are summed over devices.
 RULES = (
     (r"table", PartitionSpec("tensor", "fsdp")),
     (r"(query|key|value|up)\.kernel", PartitionSpec("fsdp", "tensor")),
@@ -28,12 +29,12 @@ RULES = (
     (r"\w+_positions", PartitionSpec(None, "fsdp")),
     (r"step|count|skipped", PartitionSpec()),
 )
-STACKED = re.compile(r"(^|\.)(encoder|decoder)\.")  # the first axis is that of the layers, which is never split
+STACKED = re.compile(r"(^|\.)(encoder|decoder)\.")  # the first axis is the layer axis, which is never split
 BATCH = PartitionSpec(("data", "fsdp"))
 
 
 def make_mesh(settings: config.Mesh) -> Mesh:
-    """Arranges all devices as a grid of data x fsdp x tensor. Raises UsageError if their number does not fit."""
+    """Arranges all devices as a grid of data x fsdp x tensor. Raises UsageError if this is not their number."""
     devices = jax.devices()
     per_replica = settings.fsdp * settings.tensor
     data = settings.data if settings.data > 0 else max(len(devices) // per_replica, 1)
@@ -54,7 +55,7 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
         if rule is None:
             raise ValueError(f"no sharding rule for the parameter {name} of shape {array.shape}")
         axes = (None, *rule) if STACKED.search(name) else tuple(rule)
-        # An axis whose size the devices do not divide, such as that of an odd vocabulary, is not split.
+        # An axis, such as that of an odd vocabulary, is not split if the number of devices does not divide its size.
         sizes = zip(axes, array.shape, strict=False)
         fitting = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in sizes]
         return NamedSharding(mesh, PartitionSpec(*fitting))
@@ -63,6 +64,6 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def put_batch(batch: Batch[np.ndarray], mesh: Mesh) -> Batch[Array]:
-    """Puts a batch, which every process has as NumPy arrays, on the devices, split by rows."""
+    """Puts a batch on the devices, split by rows. Every process must have the complete batch as NumPy arrays."""
     sharding = NamedSharding(mesh, BATCH)
     return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch)

@@ -1,4 +1,4 @@
-"""The state of a training, and one update of it."""
+"""The state of training, and one update of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ class UpdateMetrics:
     losses: Losses
     gradient_norm: Array  # before clipping
     learning_rate: Array
-    skipped: Array  # updates in a row that were skipped, this one included; 0: it was not skipped
+    skipped: Array  # number of consecutive skipped updates, this one included; 0 if it was not skipped
 
     def by_name(self) -> dict[str, float]:
-        """Returns each metric by its name, as checkpoints store them; waits for the device."""
+        """Returns the metrics as numbers, by the names in checkpoints. Waits until the device has computed them."""
         others = {name: getattr(self, name) for name in ("gradient_norm", "learning_rate", "skipped")}
         return {name: float(number) for name, number in (vars(self.losses) | others).items()}
 
@@ -74,7 +74,7 @@ def initial_state(
 
 @cache  # runs with equal settings in one process get the same function, which JAX compiles only once
 def make_update(settings: config.Train, seed: int) -> Update:
-    """Returns a function that updates the state from a batch; to be jitted, with the state donated.
+    """Returns a function that updates the state from a batch. It is to be jitted, with the state donated.
 
     If the loss or its gradient is NaN or infinite, the update is skipped: only `step` and `skipped` change.
     """
@@ -115,7 +115,7 @@ def batch_losses(model: Transformer, batch: Batch[Array], smoothing: float, rng:
 def _gradients(
     model: Transformer, batch: Batch[Array], rng: Array, smoothing: float, parts: int
 ) -> tuple[Losses, Transformer]:
-    """The losses of a batch and the gradient of its mean KL, computed in `parts`, one after another."""
+    """Returns the losses of a batch and the gradient of its mean KL, computed in `parts` parts one after another."""
     tokens = batch.is_token.sum().astype(jnp.float32)
 
     def mean_kl(model: Transformer, part: Batch[Array], rng: Array) -> tuple[Array, Losses]:
@@ -138,7 +138,7 @@ def _gradients(
 
 
 def _average(average: Transformer, model: Transformer, step: Array, decay: float) -> Transformer:
-    """The exponential moving average of the weights, with a smaller decay in the first updates: otherwise the initial
-    weights would dominate for a thousand updates."""
+    """Updates the exponential moving average of the weights. The decay is smaller in the first updates: otherwise the
+    initial weights would dominate for a thousand updates."""
     kept = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, model)

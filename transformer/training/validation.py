@@ -25,15 +25,15 @@ Metrics = dict[str, float]
 
 
 class Validation(NamedTuple):
-    """The metrics `nll` (nats per target token, by teacher forcing), `bleu` and `chrf` of greedy translations."""
+    """The metrics: `nll` (nats per target token, by teacher forcing), and `bleu` and `chrf` of greedy translations."""
 
-    decisive: Metrics  # of the corpora that train.best_corpus names
+    decisive: Metrics  # of the corpora that train.best_corpus selects
     corpora: dict[str, Metrics]  # of each corpus, by a short name
     example: str  # the first translation, for the log
 
     @property
     def metrics(self) -> Metrics:
-        """The metrics by their names in metrics.jsonl: `valid_bleu`, `valid_bleu/NAME` of each of several corpora."""
+        """The metrics by their names in metrics.jsonl: `valid_bleu`, and with several corpora `valid_bleu/NAME` too."""
         named = {f"valid_{name}": value for name, value in self.decisive.items()}
         if len(self.corpora) > 1:
             for corpus, metrics in self.corpora.items():
@@ -65,8 +65,8 @@ def validate(setup: Setup, model: Transformer, model_config: ModelConfig) -> Val
 
 
 def quality(metrics: Metrics, settings: Train) -> float:
-    """Returns the metric that decides which model is the best, negated if lower is better; -inf if the loss is not
-    finite. `metrics` are by their names in metrics.jsonl."""
+    """Returns the metric that decides which model is the best, negated if lower is better, or -inf if the loss is not
+    finite. The keys of `metrics` are the names in metrics.jsonl."""
     if not math.isfinite(metrics["valid_nll"]):
         return -math.inf
     value = metrics[f"valid_{settings.best_metric}"]
@@ -83,7 +83,7 @@ def _metrics(losses: np.ndarray, hypotheses: Sequence[str], references: Sequence
 
 
 def _short_names(corpora: Sequence[str]) -> list[str]:
-    """A unique name for each corpus: the last part of its path, else the whole path, else with a number."""
+    """Returns unique names: the last parts of the paths or, if two are equal, the paths, numbered if two are equal."""
     ends = [Path(corpus).name for corpus in corpora]
     names = ends if len(set(ends)) == len(ends) else list(corpora)
     if len(set(names)) == len(names):
@@ -92,7 +92,7 @@ def _short_names(corpora: Sequence[str]) -> list[str]:
 
 
 def _sum_losses(setup: Setup, model: Transformer, corpus: int) -> np.ndarray:
-    """The sums of nll and tokens over a validation corpus: float [2]."""
+    """Returns the sums of nll and tokens over a validation corpus: float [2]."""
     batches = (put_batch(batch, setup.mesh) for batch in setup.valid[corpus].in_order())
     return np.sum(jax.device_get([_losses(model, batch) for batch in batches]), axis=0)
 

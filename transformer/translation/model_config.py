@@ -22,7 +22,7 @@ class ModelConfig(Section):
     source_vocabulary: Size
     target_vocabulary: Size
     max_length: Annotated[int, Field(ge=2, le=1 << 20)]
-    """data.max_length of the training: most tokens of a source, end of sentence included"""
+    """data.max_length of the training: the maximum number of tokens of a source, end of sentence included"""
     model: Model
     decode: Decode
     about: About = About()
@@ -32,7 +32,7 @@ class ModelConfig(Section):
 
     @classmethod
     def from_config(cls, config: Config, tokenizers: Tokenizers) -> Self:
-        """Returns the config of the models that a run trains."""
+        """Returns the model config for a run with the given config."""
         return cls(
             source=config.data.source,
             target=config.data.target,
@@ -55,14 +55,14 @@ class ModelConfig(Section):
         )
 
     def max_target_length(self, source_tokens: int) -> int:
-        """Returns the maximum length of a translation with the model's own settings; see the function below."""
+        """Returns the maximum length of a translation with the model's own settings; see `max_target_length` below."""
         return max_target_length(source_tokens, self.decode, self.model)
 
 
 def max_target_length(source_tokens: int, decode: Decode, model: Model) -> int:
-    """Returns the maximum number of tokens of a translation, EOS counted, from the length of its own source alone.
+    """Returns the maximum number of tokens of a translation, EOS included. It does not depend on other sources.
 
-    It is at least 2, for a token and EOS, and at most as many as the model has learned positions.
+    It is at least 2, for a token and EOS. If the model has learned positions, it is at most their number.
     """
     length = max(int(source_tokens * decode.max_ratio) + decode.max_extra, 2)
     return min(length, model.max_positions) if model.positions == "learned" else length

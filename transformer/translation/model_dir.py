@@ -1,14 +1,14 @@
-"""Writes and reads model directories: what training produces, translation reads, and users copy elsewhere.
+"""Writes and reads model directories. Training writes them, translation reads them, and users copy them elsewhere.
 
     config.json         languages, the shape of the model, defaults of decoding (model_config.py)
     model.safetensors   the parameters by name, in the precision that config.json states
     tokenizer.spm       SentencePiece, for both sides; or source.spm and target.spm
-    *.vocabulary.json   beside a .spm: other ids than its own, for imported models
+    *.vocabulary.json   imported models only: the ids of the pieces, if they differ from those of the .spm
     manifest.json       format version, version of this package, and size and sha256 of each file
 
-It is data only: no code, no times, no paths. On the same hardware its bytes depend on config, data, seed and software
-versions alone. It may come from an untrusted author, so that everything that is read is bounded, and checked before
-memory is allocated for it (files/model_files.py).
+A model directory has no code, times or paths. On the same hardware, its bytes depend only on config, data, seed and
+software versions. It may come from an untrusted author, so the size of everything in it is limited, and is checked
+before memory is allocated for it (files/model_files.py).
 """
 
 import json
@@ -48,7 +48,7 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, conf
     and DIRECTORY.old has the old content, which the next `save_model` renames back.
 
     Raises UsageError, before anything is written, if `config.weights` cannot represent a parameter, or if the directory
-    has files that do not belong to a model; ResourceError if the disk is full.
+    has files that do not belong to a model. Raises ResourceError if a file cannot be written.
     """
     tensors = {name: _stored(name, np.asarray(value), config) for name, value in named(model).items()}
     new, old = new_and_old(directory)
@@ -57,7 +57,7 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, conf
         new.mkdir(parents=True)
         _write_json(new / "config.json", config.content())
         save_file(tensors, new / "model.safetensors")
-        (new / "model.safetensors").chmod((new / "config.json").stat().st_mode)  # safetensors makes it private
+        (new / "model.safetensors").chmod((new / "config.json").stat().st_mode)  # safetensors gives it mode 0600
         tokenizers.save(new)
         files = digests(new, flush_files=True)
         _write_json(new / MANIFEST, {"format": FORMAT, "version": package_version(), "files": files})
@@ -70,7 +70,7 @@ def save_model(directory: Path, model: Transformer, tokenizers: Tokenizers, conf
 
 
 def _stored(name: str, values: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """A parameter in the precision of the config."""
+    """Returns a parameter in the precision of the config. Raises UsageError if it cannot represent a value."""
     with np.errstate(over="ignore"):
         stored = values.astype(jnp.dtype(config.weights), order="C", copy=False)  # safetensors ignores strides
     if stored is not values and not np.isfinite(stored).all():
@@ -82,7 +82,7 @@ def _stored(name: str, values: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, ModelConfig]:
-    """Loads a model directory, or the best model of a run directory. Raises UsageError."""
+    """Loads a model directory, or the best model of a run directory. Raises UsageError if it is missing or invalid."""
     directory = find_model(path)
     check_files(directory)
     config = read_model_config(directory / "config.json")
@@ -100,7 +100,7 @@ def load_model(path: str | Path) -> tuple[Transformer, Tokenizers, ModelConfig]:
 
 
 def read_model_config(path: Path) -> ModelConfig:
-    """Reads a config.json. Raises UsageError."""
+    """Reads a config.json. Raises UsageError, which names the key, if it is invalid."""
     try:
         return ModelConfig.model_validate_json(path.read_bytes())
     except ValidationError as problem:

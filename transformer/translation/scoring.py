@@ -25,7 +25,11 @@ class Scored:
 
 
 def score(translator: Translator, pairs: Sequence[Pair], *, first_line: int = 0) -> list[Scored]:
-    """Scores each pair, in order. Raises DataError, with the line, for a pair too long for learned positions."""
+    """Scores each pair, in order.
+
+    Raises DataError if a pair has more tokens than the model has learned positions. The message has the number of the
+    line: the number of the pair, from 1, plus `first_line`.
+    """
     source_end, target_end = translator.tokenizers.source.eos_id, translator.tokenizers.target.eos_id
     sources = [[*ids, source_end] for ids in translator.tokenizers.source.encode([pair.source for pair in pairs])]
     targets = [[*ids, target_end] for ids in translator.tokenizers.target.encode([pair.target for pair in pairs])]
@@ -53,6 +57,6 @@ def score(translator: Translator, pairs: Sequence[Pair], *, first_line: int = 0)
 
 @jax.jit
 def _token_log_probabilities(model: Transformer, source: Array, target: Array, labels: Array) -> Array:
-    """The log-probability of each label, given the source and the labels before it: float32 [B, T]."""
+    """Returns the log-probability of each label, given the source and the labels before it: float32 [B, T]."""
     log_probabilities_BTV = jax.nn.log_softmax(model.decode(target, model.encode(source)), axis=-1)
     return jnp.take_along_axis(log_probabilities_BTV, labels[..., None], axis=-1)[..., 0]

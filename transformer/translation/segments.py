@@ -12,7 +12,8 @@ from transformer.data.lines import is_blank
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
-# Where a segment may end, the best places first. No match starts inside white space: that would take quadratic time.
+# A segment may end after a match; the first pattern has the best places. No match starts inside white space, because
+# searching for such matches would take quadratic time.
 _BREAKS = (
     re.compile(r"(?<=[.!?…。！？])[\"'”’»)\]]*\s+"),
     re.compile(r"(?<=[,;:،、；：])\s*|(?<!\s)\s+(?=[–—-]\s)"),
@@ -26,9 +27,9 @@ def split_line(text: str, encode: Encode, max_tokens: int) -> list[list[int]]:
 
 
 def _split(text: str, encode: Encode, max_tokens: int, level: int) -> list[list[int]]:
-    """The ids of the segments: pieces are joined as long as they fit.
+    """Returns the ids of the segments. The text is cut at the breaks of `level`, and pieces are joined while they fit.
 
-    A piece that does not fit is split at the next kind of break, after a sentence, a clause, a word.
+    A piece that does not fit alone is split at the next level. The levels are sentences, clauses, words, blank runs.
     """
     if is_blank(text):
         return []
@@ -37,7 +38,7 @@ def _split(text: str, encode: Encode, max_tokens: int, level: int) -> list[list[
         return [ids[start : start + max_tokens] for start in range(0, len(ids), max_tokens)]
     ends = _ends(text, level)
     found: list[list[int]] = []
-    start = done = 0  # characters and pieces that are in a segment already
+    start = done = 0  # numbers of characters and of pieces that are already in a segment
     while done < len(ends):
 
         def tokens(pieces: int, start: int = start, done: int = done) -> int:
@@ -54,8 +55,8 @@ def _split(text: str, encode: Encode, max_tokens: int, level: int) -> list[list[
 
 
 def _ends(text: str, level: int) -> list[int]:
-    """The places where a segment may end. At the last level these are the borders of blank characters, so that a run of
-    them is separated from a word."""
+    """Returns the places where a segment may end. At the last level, these are the borders between blank and other
+    characters, so that a run of blank characters is separated from a word."""
     if level < len(_BREAKS):
         ends = {match.end() for match in _BREAKS[level].finditer(text)}
     else:
@@ -64,9 +65,10 @@ def _ends(text: str, level: int) -> list[int]:
 
 
 def _count_that_fit(tokens: Callable[[int], int], pieces: int, max_tokens: int) -> int:
-    """The number of pieces that have at most `max_tokens` together.
+    """Returns how many of the next pieces have at most `max_tokens` tokens together.
 
-    The number is doubled, and then found by bisection: adding one piece at a time would take quadratic time.
+    An upper bound is found by doubling, then the number by bisection: adding one piece at a time would take quadratic
+    time.
     """
     high = 1
     while high <= pieces and tokens(high) <= max_tokens:

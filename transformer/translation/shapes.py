@@ -1,6 +1,6 @@
 """Few, fixed shapes for translating and scoring: the shape of a row depends on its own length alone.
 
-So a sentence gets the same result whatever its neighbours are, and nothing compiles after the first batch of a shape.
+So the result of a sentence does not depend on the other sentences, and each shape is compiled only once.
 """
 
 from collections import defaultdict
@@ -32,8 +32,8 @@ def group(tokens: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, int, 
 
 
 def column(values: Sequence[int], rows: int) -> np.ndarray:
-    """Returns the values as int32 [rows]. Rows without a sentence get 1.
+    """Returns the values as int32 [rows]. Rows without a value get 1.
 
-    If the values are length limits, the search for such a row ends after one step.
+    If the values are length limits, the search for a row without a sentence thus ends after one step.
     """
     return np.array([*values, *[1] * (rows - len(values))], np.int32)

@@ -1,4 +1,4 @@
-"""Lines -> translations. The translation of a line does not depend on the lines beside it (shapes.py)."""
+"""Lines -> translations. The translation of a line does not depend on the other lines (shapes.py)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ from transformer.translation.windows import windows
 
 
 class Options(Lines):
-    """How to translate, besides the settings of [decode]."""
+    """The options of a translation, besides the settings of [decode]."""
 
     sampling: Sampling | None = None
     """draw hypotheses at random instead of searching for the best"""
@@ -43,7 +43,7 @@ class Hypothesis(NamedTuple):
     tokens: tuple[str, ...]  # pieces, EOS included
 
 
-EMPTY = Hypothesis("", 0.0, 0.0, ())  # of a line that is not given to the model
+EMPTY = Hypothesis("", 0.0, 0.0, ())  # for a line that is blank or skipped
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Translation:
     hypotheses: tuple[Hypothesis, ...]
     """best first"""
     flags: tuple[str, ...]
-    """"empty": the line is blank; "split": it was too long and translated in parts; "skipped": it was too long and left
-    blank; "limit": the translation reached the length limit, where its end is forced"""
+    """"empty": the line is blank; "split": it was too long, and is translated in parts; "skipped": it was too long, and
+    its translation is empty; "limit": the translation reached the length limit, where its end is forced"""
 
     @property
     def text(self) -> str:
@@ -86,7 +86,7 @@ class Translator:
 
     @staticmethod
     def load(path: str | Path) -> "Translator":
-        """Loads a model directory, or the best model of a run directory. Raises UsageError."""
+        """Loads a model directory, or the best model of a run directory; see `load_model`."""
         return Translator(*load_model(path))
 
     def translate(
@@ -104,12 +104,13 @@ class Translator:
     ) -> Iterator[Translation]:
         """Yields the translation of each line, in order, as soon as its window of lines is translated.
 
-        Settings that are not given are those of `decode`, by default the model's own. None in place of a line is a
-        line that was too long to be read: it is skipped. With `sampling`, the `n_best` hypotheses of a line are
-        independent draws, best first, seeded by the number of the line, counted from `first_line`.
+        If `beam_size`, `length_penalty` or `batch_tokens` is None, its value is that in `decode`, by default the
+        settings of the model. None in `lines` stands for a line that was too long to be read; it is skipped. With
+        `sampling`, the `n_best` hypotheses of a line are independent draws, best first. They depend on its seed and
+        the number of the line, counted from `first_line`.
 
-        Raises UsageError for invalid arguments when it is called; while iterating, UsageError for a line that is not a
-        str, and with `long="fail"` DataError for a line that is too long.
+        The call raises UsageError if an argument is invalid. Iterating raises UsageError if a line is neither a str nor
+        None, and DataError if a line is too long and `long` is "fail".
         """
         if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
             raise UsageError(f"lines = {lines!r:.60}: must be several texts, as in [text]")
@@ -158,7 +159,7 @@ class Translator:
                 yield Translation(line or "", (EMPTY,) * options.n_best, (flag,))
 
     def _split(self, texts: Sequence[str], max_tokens: int) -> Iterator[list[list[int]]]:
-        """For each text the ids of its segments; none for a blank text, one for a text of at most `max_tokens`."""
+        """Yields the ids of the segments of each text: none if blank, one if of at most `max_tokens` tokens."""
         encode = self.tokenizers.source.encode_untagged
         texts = ["" if is_blank(text) else text for text in texts]
         for text, ids in zip(texts, encode(texts), strict=True):
@@ -172,7 +173,7 @@ class Translator:
     def _search(
         self, to_translate: Sequence[Segment], settings: Decode, options: Options
     ) -> list[tuple[Hypotheses, int]]:
-        """For each segment its hypotheses, as NumPy arrays without the batch axis, and its length limit."""
+        """Returns the hypotheses of each segment, as NumPy arrays without the batch axis, and its length limit."""
         found: dict[int, tuple[Hypotheses, int]] = {}
         model = self.config.model
         for length, rows, indices in group([len(segment.ids) for segment in to_translate], settings.batch_tokens):
@@ -203,7 +204,7 @@ class Translator:
         return [found[index] for index in range(len(to_translate))]
 
     def _join(self, source: str, parts: Sequence[tuple[Hypotheses, int]], settings: Decode, n_best: int) -> Translation:
-        """The translation of a line from those of its segments: texts joined by a space, probabilities multiplied."""
+        """Joins the translations of the segments of a line: texts by spaces; log-probabilities are added."""
         joined = []
         for k in range(n_best):
             ids = [[int(id) for id in hypotheses.tokens[k] if id >= 0] for hypotheses, _ in parts]
@@ -243,7 +244,7 @@ def _translate_batch(
     beam_size: int,
     n_best: int,
     stop: str,
-    sampling: Sampling | None,  # with seed 0: one program serves every seed
+    sampling: Sampling | None,  # its seed is 0, so that one compiled program serves every seed
 ) -> Hypotheses:
     if sampling is None and beam_size > 1:
         cache = model.start(source, beam_size=beam_size, cache_length=rules.cache_length)

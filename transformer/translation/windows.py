@@ -1,15 +1,15 @@
-"""Windows of lines, which are translated together so that their batches are full."""
+"""Windows of lines. The lines of a window are translated together, so that most batches are full."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 LINES = 2048
-CHARACTERS = 1 << 20  # a window ends with the line that reaches this number
+CHARACTERS = 1 << 20  # a window ends with the line at which it has so many characters
 
 
 def windows(lines: Iterable[str | None], is_ready: Callable[[], bool] = lambda: True) -> Iterator[list[str | None]]:
-    """Yields the lines in lists of at most LINES, and of about CHARACTERS.
+    """Yields the lines in lists. A list ends when it has LINES lines, or at least CHARACTERS characters.
 
-    A list also ends if `is_ready()` says that the next line has not arrived yet, so that a line that is typed into a
+    A list also ends if `is_ready()` returns that the next line has not arrived yet, so that a line that is typed into a
     terminal is translated at once.
     """
     window: list[str | None] = []

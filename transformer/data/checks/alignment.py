@@ -1,17 +1,18 @@
-"""Finds lines of a corpus whose sides are shifted against each other: a line is missing on one side.
+"""Finds the parts of a corpus whose sides are misaligned by some lines, because a line is missing on one side.
 
-The number of lines may still be equal, if a line is missing on the other side later. A line and its translation, in any
-languages, have similar properties: their length relative to the other lines of their side, the numbers in them, and
-their last character. So each pair of lines gets the log of a likelihood ratio: is this a translation, or any line of
-the other side?
+Both sides may still have the same number of lines, if another line is missing later on the other side. A line and its
+translation, in any languages, have similar properties: their length relative to the other lines of their side, the
+numbers in them, and their last character. So each pair of lines gets a log likelihood ratio: is the target a
+translation of the source, or a random line of the target side?
 
 Shifts are then tested by betting (Shafer 2021, "Testing by betting"). For each shift, a gambler bets the fraction STAKE
-of its capital on every line, at even odds, that the shifted partner agrees better than the present one. If the present
-pairs agree at least as well, the bet is fair at best, and by Ville's inequality a capital of 1 grows to C with
-probability at most 1/C. A gambler starts at each block of lines with each shift; with C = gamblers / FALSE_ALARMS, the
-probability of a false alarm in a corpus is below FALSE_ALARMS, whatever its lines are, if neighbouring lines are
-independent. (In documents they are not; there it holds if the present pairs agree better than chance.)
-LENGTHS_CORRELATE, KEPT and STAKE describe a typical translation: if they are wrong, the bet wins more slowly.
+of its capital on every line, at even odds, that the shifted pair agrees better than the pair in the corpus. If the
+pairs in the corpus agree at least as well, the bet is fair at best, and by Ville's inequality a capital of 1 grows to C
+with probability at most 1/C. For each shift, a gambler starts at each block of lines; with C = gamblers / FALSE_ALARMS,
+the probability of a false alarm in a corpus is below FALSE_ALARMS, whatever its lines are, if neighbouring lines are
+independent. (In documents they are not; the bound then holds if the pairs in the corpus agree better than chance.)
+The values of LENGTHS_CORRELATE, KEPT and STAKE suit typical translations; with unsuitable values, a bet wins more
+slowly.
 """
 
 import re
@@ -31,7 +32,7 @@ BLOCK = 20  # lines: the precision with which a place is reported
 LINES_AT_A_TIME = 10_000
 LENGTHS_CORRELATE = 0.7  # correlation of the logs of the lengths of translations
 KEPT = 0.8  # fraction of the translations that keep the numbers, or the kind of last character
-VALUES = 4096  # distinct codes for the numbers in a line
+VALUES = 4096  # number of distinct codes for the numbers in a line
 
 _NUMBER = re.compile(r"\d+")
 _ENDS = (".。।…．", "?？؟;", "!！", ":：", ",،、;；", "\"'”“’»«)]）」』")
@@ -41,8 +42,8 @@ _END = {mark: kind for kind, marks in enumerate(_ENDS, 1) for mark in marks}
 class Shift(NamedTuple):
     """Lines `first` to `last`, from 1, where source line i matches target line i + `by`.
 
-    `agreement` is the mean probability that the present pairs are translations, if half of all pairs were: about 0.7
-    for translations, and 0.4 for other pairs. `shifted` is that of the shifted pairs.
+    `agreement` is the mean probability that the pairs in the corpus are translations, with 1/2 as the prior: about 0.7
+    for translations, and 0.4 for other pairs. `shifted` is the same for the shifted pairs.
     """
 
     first: int
@@ -78,7 +79,10 @@ def find_shifts(pairs: Iterable[tuple[str, str]]) -> list[Shift]:
 
 
 def _windows(pairs: Iterable[tuple[str, str]], known: "_Known") -> Iterator[np.ndarray]:
-    """Features of windows of lines, with FARTHEST more on both sides: [lines, 2 sides, 3], NaN outside the corpus."""
+    """Yields the features of windows of lines, with FARTHEST more lines before and after: [lines, 2 sides, 3].
+
+    Features outside the corpus are NaN. Each line is added to `known` first.
+    """
     outside = np.full((FARTHEST, 2, 3), np.nan)
     features = ([_features(source), _features(target)] for source, target in pairs)
     held = outside
@@ -94,7 +98,7 @@ def _windows(pairs: Iterable[tuple[str, str]], known: "_Known") -> Iterator[np.n
 
 
 def _features(text: str) -> tuple[float, int, int]:
-    """The log of the length, a code for the numbers, and a code for the last character."""
+    """Returns the log of the length, a code for the numbers, and a code for the last character."""
     text = text.rstrip()
     numbers = _NUMBER.findall(text)
     code = 1 + zlib.crc32(" ".join(sorted(numbers)).encode()) % (VALUES - 1) if numbers else 0
@@ -110,7 +114,7 @@ class _Known:
         self.counts = np.zeros((2, VALUES))  # of each code, on the target side
 
     def add(self, features: np.ndarray) -> None:
-        """`features` is [lines, 2 sides, 3]."""
+        """Adds lines, by their features [lines, 2 sides, 3]."""
         lengths = features[:, :, 0]
         self.lines += len(features)
         self.sums += lengths.sum(0)
@@ -119,19 +123,19 @@ class _Known:
             counts += np.bincount(codes, minlength=VALUES)
 
     def standardized(self, lengths: np.ndarray, side: int) -> np.ndarray:
-        """Returns the logs of lengths in standard deviations from the mean of the side, clipped to 3."""
+        """Returns the logs of lengths in standard deviations from the mean of the side, clipped to [-3, 3]."""
         mean = self.sums[side] / self.lines
         deviation = max(self.squares[side] / self.lines - mean**2, 1e-6) ** 0.5
         return np.clip((lengths - mean) / deviation, -3, 3)
 
 
 def _log_likelihoods(window: np.ndarray, by: int, known: _Known) -> np.ndarray:
-    """For each shifted pair: log(probability as a translation / probability as two unrelated lines). [lines]"""
+    """Returns log(probability as a translation / probability as unrelated lines) for each shifted pair: [lines]."""
     end = len(window) - FARTHEST
     source, target = window[FARTHEST:end, 0], window[FARTHEST + by : end + by, 1]
     r = LENGTHS_CORRELATE
     x, y = known.standardized(source[:, 0], 0), known.standardized(target[:, 0], 1)
-    total = (r * x * y - r * r * (x * x + y * y) / 2) / (1 - r * r) - log(1 - r * r) / 2  # two normal distributions
+    total = (r * x * y - r * r * (x * x + y * y) / 2) / (1 - r * r) - log(1 - r * r) / 2  # bivariate normal
     for feature, counts in enumerate(known.counts, 1):
         same = source[:, feature] == target[:, feature]
         by_chance = counts[target[same, feature].astype(int)] / known.lines
@@ -144,7 +148,7 @@ def _log_likelihoods(window: np.ndarray, by: int, known: _Known) -> np.ndarray:
 
 
 class _Gambler:
-    """Bets on one shift, block by block. After losses it starts again, and keeps its best result if that is high."""
+    """Bets on one shift, block by block. After losses, it keeps its best result if that is high, and starts again."""
 
     def __init__(self, by: int) -> None:
         self.by = by
@@ -159,7 +163,7 @@ class _Gambler:
     def bet(self, unshifted: np.ndarray, shifted: np.ndarray, line: int) -> None:
         """Updates the capital with the next lines, which begin at `line` + 1.
 
-        `unshifted` and `shifted` are the log likelihood ratios of the pairs as they are, and of the shifted pairs.
+        `unshifted` and `shifted` are the log likelihood ratios of the pairs in the corpus, and of the shifted pairs.
         """
         gains = np.log1p(STAKE * np.tanh((shifted - unshifted) / 2))
         starts = np.arange(0, len(gains), BLOCK)
@@ -179,19 +183,19 @@ class _Gambler:
                 self.stop(last)
 
     def stop(self, line: int) -> None:
-        """Keeps the best result if it is high enough, and starts again after number `line`."""
+        """Keeps the best result if it is high enough, and starts again after line `line`."""
         if self._best and self._best.evidence >= _needed(line):
             self.wins.append(self._best)
         self._start(line)
 
 
 def _needed(lines: int) -> float:
-    """The log of the capital at which a shift is reported; it grows with the number of gamblers (module docstring)."""
+    """Returns the log of the capital at which a shift is reported: log C in the module docstring."""
     return log(max(lines / BLOCK, 1) * len(SHIFTS) / FALSE_ALARMS)
 
 
 def _strongest(wins: Iterable[Shift]) -> list[Shift]:
-    """The wins whose middle is not inside a stronger one: lines shifted by 1 also match better when shifted by 2."""
+    """Returns the wins whose middle is not inside a stronger win: lines shifted by 1 can also win with a shift of 2."""
     kept: list[Shift] = []
     for win in sorted(wins, key=lambda win: win.evidence, reverse=True):
         middle = (win.first + win.last) / 2

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from transformer.data.corpus import Pair
 from transformer.errors import DataError
 
-LINES_SHOWN = 5  # per reason, in a summary
+LINES_SHOWN = 5  # number of lines that a summary names per reason
 MAX_TEXT_BYTES = 1_000_000
 
-# Control characters (C0, DEL, C1), except NUL, which has its own reason, and white space (tab, line breaks).
+# Control characters (C0, DEL, C1), except white space (tab, line breaks), and except NUL, which is its own reason.
 _CONTROL = re.compile("[\x01-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 
@@ -34,7 +34,7 @@ class CleaningReport:
             self.lines[reason].append(line)
 
     def summary(self) -> str:
-        """`kept 28,990 of 29,000 pairs; left out: 6 empty source (lines 3, 5, 8, 13, 21, ...), 4 ...`."""
+        """Returns `kept 28,990 of 29,000 pairs; left out: 6 empty source (lines 3, 5, 8, 13, 21, ...), 4 ...`."""
         kept = f"kept {self.kept:,} of {self.read:,} pairs"
         reasons = [f"{count:,} {reason}{self._places(reason)}" for reason, count in self.left_out.most_common()]
         return f"{kept}; left out: {', '.join(reasons)}" if reasons else kept
@@ -46,7 +46,7 @@ class CleaningReport:
 
 
 class CorpusSummary(NamedTuple):
-    """The result of cleaning a corpus, as a manifest stores it."""
+    """The result of cleaning a corpus, as it is stored in a manifest."""
 
     name: str
     read: int
@@ -55,9 +55,9 @@ class CorpusSummary(NamedTuple):
     warning: str = ""
 
     def check(self, max_left_out: float, setting: str = "data.max_left_out") -> None:
-        """Raises DataError if no pair is kept, or if a larger fraction of the pairs than `max_left_out` is left out.
+        """Raises DataError if no pair is kept, or if the fraction of pairs that are left out is above `max_left_out`.
 
-        `setting` is the name of that limit in the message.
+        `setting` is the name of this limit in the message.
         """
         if not self.kept:
             raise DataError(f"{self.name}: no pair of sentences can be used; {self.summary}{self._hint}")
@@ -70,7 +70,7 @@ class CorpusSummary(NamedTuple):
 
     @property
     def _hint(self) -> str:
-        """Advice for a corpus that seems to be in another encoding."""
+        """Advice if the corpus seems to be in another encoding, else ""."""
         if re.search(r"left out: [\d,]+ (with NUL|invalid UTF-8)", self.summary):
             return " (is it in another encoding than UTF-8? iconv -f ENCODING -t UTF-8 converts it)"
         return ""
@@ -86,7 +86,7 @@ def clean(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[Pair]:
 
 
 def clean_lines(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[tuple[int, Pair]]:
-    """Like `clean`, with the number of each pair's line, from 1."""
+    """Like `clean`, but yields each pair with the number of its line, from 1."""
     for line, (source, target) in enumerate(pairs, report.read + 1):
         report.read = line
         pair = Pair(source.strip(), target.strip())
@@ -101,10 +101,10 @@ def clean_lines(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[tuple
 
 
 def _fault(text: str) -> str:
-    """The reason to leave out a text, or ""."""
+    """Returns the reason to leave out a text, or "" if it can be used."""
     if 4 * len(text) > MAX_TEXT_BYTES and len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
         return f"longer than {MAX_TEXT_BYTES:,} bytes"
-    if text.isprintable():  # none of the characters below is printable, and most texts are
+    if text.isprintable():  # fast: most texts are printable, and a text with one of the faults below is not
         return ""
     try:
         text.encode()

@@ -7,11 +7,11 @@ from typing import BinaryIO
 
 from transformer.errors import DataError, one_line
 
-UNDAMAGED_BLOCK = 1 << 10  # bytes: the precision with which the place of a damage is reported
+UNDAMAGED_BLOCK = 1 << 10  # bytes: the precision with which the damaged place is reported
 
 
 def damaged(stream: BinaryIO, problem: Exception) -> DataError:
-    """Returns the error for a stream that cannot be read to its end; for a .gz it states how many bytes can be."""
+    """Returns the error for a stream that cannot be read to its end; for .gz, it states how many bytes can be read."""
     name = str(getattr(stream, "name", "input"))
     place = f", only its first {_undamaged_bytes(name):,} bytes, decompressed" if name.endswith(".gz") else ""
     return DataError(f"{name}: cannot be read to its end{place}: {one_line(str(problem))}")

@@ -6,9 +6,10 @@ import numpy as np
 
 
 def length_warning(name: str, too_long: float, lengths: Counter[int], max_length: int) -> str:
-    """Returns a warning with the max_length that keeps most pairs.
+    """Returns a warning, with the max_length that keeps 99% of the pairs.
 
-    `too_long` is the fraction that is left out; `lengths` counts the pairs by the tokens of their longer side.
+    `too_long` is the fraction of the pairs that are too long. `lengths` counts the pairs by the number of tokens of
+    their longer side.
     """
     p95, p99 = np.percentile(list(lengths), [95, 99], method="inverted_cdf", weights=list(lengths.values()))
     return (

@@ -1,4 +1,4 @@
-"""Checks a corpus by its text alone, before tokenization. The result is stored, and used again."""
+"""Checks the text of corpora, before tokenization. The results are stored and reused."""
 
 import hashlib
 import logging
@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def survey(directory: Path, corpora: Sequence[Corpus], settings: Data) -> None:
-    """Raises DataError if a corpus is empty, or more than settings.max_left_out of its pairs are left out.
+    """Raises DataError if a corpus has no usable pair, or if the fraction left out is above settings.max_left_out.
 
-    If its sides look shifted against each other, logs a warning, or raises DataError with settings.strict. The result
-    is stored in `directory`, and reported again, without repeating the checks, as long as the corpora do not change.
+    If the sides of a corpus look misaligned by some lines, this logs a warning or, with settings.strict, raises
+    DataError. The results are stored in `directory`. As long as the corpora do not change, later calls report the
+    stored results instead of repeating the checks.
     """
     origin = hashlib.sha256("\n".join(corpus.identity for corpus in corpora).encode()).hexdigest()
     results = read_results(directory, origin)
@@ -41,13 +42,13 @@ def _summarize(corpus: Corpus) -> CorpusSummary:
     pairs = clean(corpus, report)
     first = next(pairs, None)
     others = sum(pair != first for pair in pairs)
-    if report.kept > 1 and not others:  # one pair again and again is a mistake, and nothing can be learned from it
+    if report.kept > 1 and not others:  # a corpus that only repeats one pair is a mistake
         report.left_out["the same pair again"] = report.kept - 1
     return CorpusSummary(corpus.name, report.read, report.kept, report.summary(), _shift_warning(corpus))
 
 
 def _shift_warning(corpus: Corpus) -> str:
-    """A warning that names the lines, or "" if the corpus looks aligned."""
+    """Returns a warning that names the misaligned lines, or "" if the corpus looks aligned."""
     shifts = find_shifts(corpus)
     if not shifts:
         return ""

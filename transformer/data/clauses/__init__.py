@@ -6,8 +6,8 @@ case, separable verbs ("macht ... auf"), verbs at the end (", weil er den Hund g
 when a sentence does not start with its subject ("Heute sieht er ..."), the order of digits ("einundzwanzig"), and
 compounds ("Küchentisch").
 
-lexicon.py has the words, forms.py inflects them, phrases.py and grammar.py make noun phrases and clauses of them; this
-file has the kinds of sentence, and the splits.
+lexicon.py has the words, and forms.py inflects them. phrases.py and grammar.py build noun phrases and clauses. This
+file has the kinds of sentences, and the splits.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from transformer.data.clauses.phrases import IT, PRONOUNS, WHO, noun_phrase, qua
 
 SPLITS = ("train", "valid", "test")
 MAX_WORDS = 18  # of an English sentence
-MAX_REPEATS = 100_000  # draws without a new sentence after which the grammar is taken to have no more
+MAX_REPEATS = 100_000  # after so many draws without a new sentence, the grammar is assumed to have no more
 TENSES: tuple[Tense, ...] = ("present", "present", "past", "modal")  # the present twice: it has the most forms
 
 
@@ -64,7 +64,7 @@ def _split_of(english: str) -> str:
 
 
 def sentence(rng: Random) -> Pair:
-    """A sentence of any construction, with its capital and its full stop or question mark."""
+    """Generates a sentence of a random construction, with a capital letter, and a full stop or question mark."""
     (construction,) = rng.choices(tuple(CONSTRUCTIONS), tuple(CONSTRUCTIONS.values()))
     english, german = construction(rng)
     while len(english.split()) > MAX_WORDS:
@@ -147,7 +147,7 @@ def reason_first(rng: Random) -> Pair:
 
 
 def _conjunction(rng: Random) -> tuple[Tense, Pair]:
-    """A tense of a subordinate clause, and a conjunction that goes with it."""
+    """Chooses a tense for a subordinate clause, and a conjunction that is possible in this tense."""
     tense = rng.choice(TENSES)
     common = (("because", "weil"), ("although", "obwohl"))
     return tense, rng.choice((*common, ("if", "wenn"), ("if", "wenn")) if tense == "present" else common)

@@ -4,7 +4,7 @@ from transformer.data.clauses.lexicon import Adjective, Case, Determiner, Gender
 
 
 def join(*parts: str) -> str:
-    """The parts that are not empty, with a space between them."""
+    """Joins the parts that are not empty, with a space between them."""
     return " ".join(part for part in parts if part)
 
 
@@ -19,7 +19,7 @@ _EIN_IS_BARE = {("m", Case.NOMINATIVE), ("n", Case.NOMINATIVE), ("n", Case.ACCUS
 
 
 def decline_determiner(determiner: Determiner, gender: Gender, case: Case) -> str:
-    """The determiner's German form: the (m, accusative) -> "den"; a (n, accusative) -> "ein"."""
+    """Returns the determiner's German form: the (m, accusative) -> "den"; a (n, accusative) -> "ein"."""
     if determiner.german == "der":
         return _DEFINITE[gender][case]
     if determiner.declension == "none" or (determiner.declension == "ein" and (gender, case) in _EIN_IS_BARE):
@@ -28,10 +28,10 @@ def decline_determiner(determiner: Determiner, gender: Gender, case: Case) -> st
 
 
 def decline_adjective(adjective: Adjective, determiner: Determiner, gender: Gender, case: Case) -> str:
-    """The adjective's German form: the old (m, nominative) -> "alte", but an old -> "alter".
+    """Returns the adjective's German form: the old (m, nominative) -> "alte", but an old -> "alter".
 
-    Gender and case are shown once. Where the determiner has no ending that shows them, the adjective takes the
-    strong ending; elsewhere the weak one, -e or -en.
+    If the determiner has no ending that shows gender and case, the adjective shows them by a strong ending. Otherwise
+    it has a weak ending, -e or -en.
     """
     bare = determiner.declension == "ein" and (gender, case) in _EIN_IS_BARE
     if bare or determiner.declension == "none":
@@ -45,7 +45,7 @@ def decline_adjective(adjective: Adjective, determiner: Determiner, gender: Gend
 
 
 def decline_noun(noun: Noun, plural: bool, case: Case) -> str:
-    """The noun's German form: table (plural, dative) -> "Tischen"; boy (accusative) -> "Jungen"."""
+    """Returns the noun's German form: table (plural, dative) -> "Tischen"; boy (accusative) -> "Jungen"."""
     if plural:
         adds_n = case == Case.DATIVE and not noun.german_plural.endswith(("n", "s"))
         return noun.german_plural + "n" * adds_n
@@ -66,7 +66,7 @@ _IRREGULAR = {
 
 
 def conjugate(infinitive: str, person: Person, changed: str = "") -> str:
-    """The German present: sehen (she, changed "sieh") -> "sieht"; arbeiten (you) -> "arbeitest"."""
+    """Returns the German present: sehen (she, changed stem "sieh") -> "sieht"; arbeiten (you) -> "arbeitest"."""
     if infinitive in _IRREGULAR:
         return _IRREGULAR[infinitive][person]
     stem = infinitive.removesuffix("en")
@@ -81,7 +81,7 @@ def conjugate(infinitive: str, person: Person, changed: str = "") -> str:
 
 
 def english_third(verb: str) -> str:
-    """The English present after she: wash -> "washes", carry -> "carries"."""
+    """Returns the English present after "she": wash -> "washes", carry -> "carries"."""
     first, *rest = verb.split()
     if first.endswith("y") and first[-2] not in "aeou":
         first = first[:-1] + "ies"
@@ -91,7 +91,7 @@ def english_third(verb: str) -> str:
 
 
 def english_verb(verb: Verb, tense: Tense, modal: Modal, person: Person) -> tuple[str, str, str]:
-    """Predicate, auxiliary and bare form: ("sees", "does", "see"), ("wants to see", "does", "want to see")."""
+    """Returns predicate, auxiliary, bare form: ("sees", "does", "see"), ("wants to see", "does", "want to see")."""
     if tense == "past":
         return verb.english_past, "did", verb.english
     if tense == "modal" and not modal.with_do:
@@ -101,7 +101,10 @@ def english_verb(verb: Verb, tense: Tense, modal: Modal, person: Person) -> tupl
 
 
 def german_verb(verb: Verb, tense: Tense, modal: Modal, person: Person) -> tuple[str, str, str]:
-    """Finite, closing and final form: ("macht", "auf", "aufmacht"), ("hat", "gesehen", "gesehen hat")."""
+    """Returns the finite verb, and the words that end a main clause and a subordinate clause (see `Clause`).
+
+    For example ("macht", "auf", "aufmacht"), or ("hat", "gesehen", "gesehen hat").
+    """
     if tense == "present":
         finite = conjugate(verb.german, person, verb.changed)
         return finite, verb.prefix, verb.prefix + finite
@@ -123,7 +126,7 @@ _TENS = (
 
 
 def number(value: int) -> Pair:
-    """0 to 999 in words: 142 -> ("one hundred and forty-two", "hundertzweiundvierzig")."""
+    """Returns 0 to 999 in words: 142 -> ("one hundred and forty-two", "hundertzweiundvierzig")."""
     hundreds, below = divmod(value, 100)
     tens, ones = divmod(below, 10)
     if below < 20:

@@ -1,6 +1,6 @@
-"""Clauses of the built-in corpus: the parts that a verb and its complements need, and their orders.
+"""Clauses of the built-in corpus: the parts of a clause, and their order.
 
-A clause is built once, as parts; each kind of sentence then only determines the order of the parts.
+A clause is built once, as parts. The kind of sentence then only determines their order.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Clause:
     subject: NounPhrase
     predicate: str  # "turns", "does not turn", "can turn"
     auxiliary: str  # "does", "can": what a question starts with
-    bare: str  # "turn": what a question leaves behind its subject
+    bare: str  # "turn": what follows the subject in a question
     rest: str  # "on the lamp today"
     finite: str  # "schaltet", "kann"
     middle: str  # "heute die Lampe"
@@ -55,7 +55,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Complements:
-    """The complements of a verb: in English in their order, in German by what determines their place."""
+    """The complements of a verb: the English ones in their order, the German ones by the place that they take."""
 
     english: str = ""
     pronoun: str = ""
@@ -64,7 +64,7 @@ class Complements:
     negative: bool = False
 
     def german(self, time: str, nicht: str) -> str:
-        """Pronouns come first, time before other objects, places last; "nicht" stands between objects and place."""
+        """Returns pronoun, time, objects, place in this order; with "nicht": pronoun, objects, time, "nicht", place."""
         if nicht:
             return join(self.pronoun, self.objects, time, nicht, self.place)
         return join(self.pronoun, time, self.objects, self.place)
@@ -105,7 +105,7 @@ def _direction(rng: Random, verb: Verb) -> Complements:
 
 
 def _surroundings(rng: Random, verb: Verb, subject: NounPhrase) -> Complements:
-    """(dances) with her in the garden, without the dog / mit ihr im Garten, ohne den Hund"""
+    """Generates company and a place: (dances) with her in the garden / mit ihr im Garten."""
     english, german = [verb.particle], []
     if verb.sociable and rng.random() < 0.4:
         company = other(rng, Kind.BEINGS, subject, negated=False)
@@ -137,7 +137,7 @@ def assemble(
     time: Pair = ("", ""),
     negated: bool = False,
 ) -> Clause:
-    """The clause of these parts. `modal` matters in the modal tense only; a "kein" takes the place of "nicht"."""
+    """Builds a clause from its parts. `modal` is used only in the modal tense. No "nicht" is added to a "kein"."""
     predicate, auxiliary, bare = forms.english_verb(verb, tense, modal, subject.person)
     if negated:
         predicate = join("cannot" if auxiliary == "can" else f"{auxiliary} not", bare)
@@ -148,14 +148,14 @@ def assemble(
 
 
 def modal_verb(rng: Random, negated: bool) -> Modal:
-    """Returns a random modal verb; if `negated`, one that can be: "must not" is "nicht dürfen"."""
+    """Returns a random modal verb, but not "must" if it is `negated`: "must not" is "nicht dürfen"."""
     return rng.choice(words.MODALS if negated else (*words.MODALS, words.MUST))
 
 
 def verb_clause(
     rng: Random, tense: Tense, subject: NounPhrase | None = None, timed: float = 0.15, negatable: bool = True
 ) -> Clause:
-    """Somebody does something, in the tense; `timed` is the probability that it is said when."""
+    """Generates a clause with a random verb. `timed` is the probability of a time, such as "today"."""
     negated = negatable and rng.random() < 0.2
     (verbs,) = rng.choices(tuple(FRAMES), tuple(FRAMES.values()))
     verb = rng.choice(verbs)

@@ -1,7 +1,7 @@
 """The words of the built-in corpus, as tables; `forms.py` inflects them.
 
-English words have one German word here and never two, so that a sentence has exactly one translation. Words whose
-English is ambiguous were left out: "read" (present or past), "friend" (Freund or Freundin), "sheep" (one or many).
+Each English word has only one German word here, so that a sentence has exactly one translation. Ambiguous English words
+are excluded: "read" (present or past), "friend" (Freund or Freundin), "sheep" (one or many).
 """
 
 from enum import Flag, IntEnum, auto
@@ -58,7 +58,7 @@ class Noun(NamedTuple):
 
     @property
     def weak(self) -> bool:
-        """Whether it has the form of the plural in every case but the nominative: "den Jungen"."""
+        """Whether the singular has the form of the plural in every case but the nominative: "den Jungen"."""
         return self.german in ("Junge", "Prinz", "Bär")
 
 
@@ -145,7 +145,7 @@ class Verb(NamedTuple):
     prefix: str = ""  # "schaltet ... EIN"
     auxiliary: Literal["haben", "sein"] = "haben"
     subjects: Kind = Kind.PEOPLE
-    sociable: bool = False  # an activity with somebody or alone
+    sociable: bool = False  # people do it together or alone: "dances with her"
 
 
 TRANSITIVE = (

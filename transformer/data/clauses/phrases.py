@@ -12,10 +12,10 @@ from transformer.data.clauses.lexicon import Case, Determiner, Gender, Kind, Pai
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A noun with its determiner and adjective, or a pronoun. English: as subject and object; German: by case."""
+    """A noun with its determiner and adjective, or a pronoun: its English and German forms."""
 
-    english: str
-    english_object: str
+    english: str  # as a subject
+    english_object: str  # as an object
     german: tuple[str, ...]  # by case
     person: Person
     gender: Gender = "p"
@@ -27,7 +27,7 @@ class NounPhrase:
 PRONOUNS = [NounPhrase(*pronoun, pronoun=True) for pronoun in words.PRONOUNS]
 WHO = NounPhrase("who", "whom", ("wer", "wen", "wem"), Person.THIRD_SINGULAR)
 SAME = ({Person.ME, Person.WE}, {Person.YOU})  # not "I see me", nor "we see me"
-IT: dict[Gender, NounPhrase] = {  # for a noun that is not a person, by its gender
+IT: dict[Gender, NounPhrase] = {  # by the gender of the noun, which is not a person
     "m": NounPhrase("it", "it", ("er", "ihn", "ihm"), Person.THIRD_SINGULAR, pronoun=True),
     "f": NounPhrase("it", "it", ("sie", "sie", "ihr"), Person.THIRD_SINGULAR, pronoun=True),
     "n": NounPhrase("it", "it", ("es", "es", "ihm"), Person.THIRD_SINGULAR, pronoun=True),
@@ -48,10 +48,10 @@ def _adjectives(kind: Kind) -> tuple[words.Adjective, ...]:
 def noun_phrase(
     rng: Random, kinds: Kind, definite: bool = False, negated: bool = False, described: float = 0.4
 ) -> NounPhrase:
-    """A noun of one of the kinds: "the old table", "my uncles", "twenty-one apples", "a garden door".
+    """Generates a noun phrase of one of the kinds: "the old table", "my uncles", "twenty-one apples", "a garden door".
 
-    `definite` leaves out "a table" and "tables"; `negated` turns them into "keinen Tisch" and "keine Tische";
-    `described` is the probability of an adjective.
+    With `definite`, phrases like "a table" and "tables" are not generated. With `negated`, their German is "keinen
+    Tisch" and "keine Tische". `described` is the probability of an adjective.
     """
     noun = rng.choice(_nouns(kinds))
     plural = rng.random() < 0.3
@@ -80,7 +80,7 @@ def noun_phrase(
 
 
 def _determiner(rng: Random, kind: Kind, plural: bool, definite: bool, negated: bool) -> Determiner:
-    if kind == Kind.KIN or (kind != Kind.PERSON and rng.random() < 0.2):  # "her man" would be her husband
+    if kind == Kind.KIN or (kind != Kind.PERSON and rng.random() < 0.2):  # "her man" would mean her husband
         return rng.choice(words.POSSESSIVES)
     if plural and not definite and not negated and rng.random() < 0.5:
         return Determiner(*quantity(rng, 100 if kind in Kind.BEINGS else 1000), "none")
@@ -95,28 +95,28 @@ def _determiner(rng: Random, kind: Kind, plural: bool, definite: bool, negated: 
 
 
 def quantity(rng: Random, limit: int = 1000) -> Pair:
-    """Generates a number from 2 to `limit`, in words.
+    """Generates a number from 2 to `limit` - 1, in words.
 
-    Numbers that end in 01 are left out, because the form of "ein" in them would depend on the noun.
+    Numbers that end in 01 are not generated, because the form of "ein" in them depends on the noun.
     """
     value = rng.randrange(2, min(limit, rng.choice((100, 1000))))
     return forms.number(value + 1 if value % 100 == 1 else value)
 
 
 def somebody(rng: Random, kinds: Kind = Kind.PEOPLE) -> NounPhrase:
-    """Somebody who acts: a pronoun, or a noun of one of the kinds."""
+    """Generates somebody who acts: a pronoun, or a noun of one of the kinds."""
     return rng.choice(PRONOUNS) if rng.random() < 0.5 else noun_phrase(rng, kinds)
 
 
 def other(rng: Random, kinds: Kind, subject: NounPhrase, negated: bool) -> NounPhrase:
-    """Generates an object: sometimes a pronoun, but not the first or second person of the subject."""
+    """Generates an object. It may be a pronoun, but not "me" or "us" after "I" or "we", nor "you" after "you"."""
     if Kind.PERSON not in kinds or rng.random() < 0.7:
         return noun_phrase(rng, kinds, negated=negated)
     return rng.choice([p for p in PRONOUNS if not any({p.person, subject.person} <= same for same in SAME)])
 
 
 def quality(rng: Random, subject: NounPhrase) -> Pair:
-    """(very) old / (sehr) alt: an adjective that fits the subject"""
+    """Generates an adjective that fits the subject: (very) old / (sehr) alt."""
     adjective = rng.choice(_adjectives(subject.kind))
     very = rng.choice((("", ""), ("", ""), ("very", "sehr")))
     return join(very[0], adjective.english), join(very[1], adjective.german)

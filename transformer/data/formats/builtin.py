@@ -11,7 +11,7 @@ LANGUAGES = ("en", "de")
 
 
 def open_builtin(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the corpus, in either direction. Raises UsageError."""
+    """Opens the corpus, in either direction. Raises UsageError if the spec or the languages are invalid."""
     name, *given = spec.removeprefix("builtin:").split(":")
     split = given[0] if given else split
     if name != "clauses" or len(given) > 2:

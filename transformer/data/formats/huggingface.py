@@ -12,7 +12,7 @@ from transformer.data.corpus import Corpus, Pair
 from transformer.data.formats.parquet import ROWS, find_columns, read_pairs
 from transformer.errors import DISK_FULL, DataError, UsageError, cannot_write, one_line
 
-_PROBLEMS = (  # what the readers of the many formats raise
+_PROBLEMS = (  # the exceptions that the readers of the many formats raise
     *(OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError, EOFError),
     *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error),
 )
@@ -20,7 +20,11 @@ _SPEC = re.compile(r"hf:(?P<name>[^:]+)(:(?P<config>[^:\[\]]+))?:(?P<split>[^:\[
 
 
 def open_dataset(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Loads the dataset. The spec names the split; the argument `split` is ignored. Raises DataError, UsageError."""
+    """Loads the dataset. The spec names the split; the argument `split` is ignored.
+
+    Raises UsageError if the spec is invalid, DataError if the dataset cannot be loaded or lacks a column, and
+    ResourceError if the disk is full.
+    """
     match = _SPEC.fullmatch(spec)
     if not match:
         raise UsageError(f"{spec}: write hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT, as in hf:wmt14:de-en:train")
@@ -32,7 +36,7 @@ def open_dataset(spec: str, source: str, target: str, split: str) -> Corpus:
     try:
         dataset = datasets.load_dataset(match["name"], match["config"], split=match["split"])
     except (*_PROBLEMS, datasets.exceptions.DatasetsError, huggingface_hub.errors.HTTPError) as problem:
-        cause = problem.__cause__ or problem  # a failed conversion names its reason there
+        cause = problem.__cause__ or problem  # the cause of a failed conversion has the reason
         if isinstance(cause, MemoryError):
             raise cause from None
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:

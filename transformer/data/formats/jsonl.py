@@ -1,6 +1,6 @@
-"""FILE.jsonl, plain or .gz: one JSON object per line, with the texts under the language codes.
+"""FILE.jsonl, plain or .gz: one JSON object per line, whose keys are the language codes.
 
-The keys are those of the object itself, or of the object under its key "translation", as in the datasets of WMT.
+These keys may also be in an object under the key "translation", as in the datasets of WMT.
 """
 
 import json
@@ -15,7 +15,7 @@ from transformer.errors import DataError
 
 
 def open_jsonl(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the file. Raises DataError."""
+    """Opens the file. Raises DataError if it cannot be opened or is UTF-16."""
     refuse_utf16(spec)
     return Corpus(spec, partial(_read, Path(spec), source, target), (Path(spec),), (source, target))
 
@@ -35,7 +35,7 @@ def _read(path: Path, source: str, target: str) -> Iterator[Pair]:
 
 
 def _value(texts: dict[str, object], language: str, where: str) -> str:
-    """The text under a key; a missing text (null) is an empty one."""
+    """Returns the text of a language; null is read as an empty text. Raises DataError if there is no text."""
     if language not in texts:
         raise DataError(f"{where}: no key {language!r}; it has {', '.join(map(repr, texts)) or 'no keys'}")
     text = texts[language]

@@ -1,6 +1,6 @@
-"""FILE.parquet, and the tables of Arrow that Hugging Face datasets have too.
+"""FILE.parquet, and reading pairs from Arrow tables, which huggingface.py uses too.
 
-The texts of a language are a column named by its code, or a field named by its code in the column "translation".
+The texts of a language are in the column that is named by its code, or in that field of the column "translation".
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from transformer.data.formats.text import decode
 from transformer.data.lines import open_bytes
 from transformer.errors import DataError, one_line
 
-ROWS = 4096  # read at a time
+ROWS = 4096  # number of rows that are read at a time
 
 
 def open_parquet(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the file, which is read a few thousand rows at a time. Raises DataError."""
+    """Opens the file. Raises DataError if it is not a Parquet file, or lacks a column."""
     open_bytes(spec).close()
     try:
         columns = find_columns(parquet.read_schema(spec), source, target, spec)
@@ -37,7 +37,7 @@ def open_parquet(spec: str, source: str, target: str, split: str) -> Corpus:
 
 
 def find_columns(schema: pyarrow.Schema, source: str, target: str, where: str) -> list[str]:
-    """Returns the paths of the texts of both languages: `en` or `translation.en`. Raises DataError."""
+    """Returns the column of each language: `en` or `translation.en`. Raises DataError if one is missing or not text."""
     nested = "translation" in schema.names and pyarrow.types.is_struct(schema.field("translation").type)
     fields = schema.field("translation").type if nested else schema
     types = {column.name: column.type for column in fields}
@@ -50,7 +50,7 @@ def find_columns(schema: pyarrow.Schema, source: str, target: str, where: str) -
 
 
 def read_pairs(table: pyarrow.Table, columns: list[str]) -> Iterator[Pair]:
-    """Yields the rows of a table. A missing text (null) is an empty one."""
+    """Yields the pairs of a table; null is read as an empty text."""
     sides = []
     for column in columns:
         name, *inner = column.split(".")

@@ -12,12 +12,12 @@ from transformer.errors import DataError
 
 
 def open_prefix(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens PREFIX.source and PREFIX.target. Raises DataError."""
+    """Opens PREFIX.source and PREFIX.target. Raises DataError if one is missing; see also `open_pairs`."""
     return replace(open_pairs(_file(spec, source), _file(spec, target)), name=spec)
 
 
 def open_pairs(source: str | Path, target: str | Path) -> Corpus:
-    """Opens two files. Raises DataError if they do not have the same number of lines."""
+    """Opens two files. Raises DataError if one cannot be read or is UTF-16, or if their numbers of lines differ."""
     files = (Path(source), Path(target))
     for path in files:
         refuse_utf16(path)

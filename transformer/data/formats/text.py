@@ -14,7 +14,7 @@ _MARKS = {  # byte order marks; UTF-32 first, because the UTF-32-LE mark starts 
 
 
 def decode(raw: bytes) -> str:
-    """Decodes the bytes of a line."""
+    """Decodes a line. Bytes that are not UTF-8 become lone surrogates."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -28,7 +28,7 @@ def refuse_utf16(path: str | Path) -> None:
     with open_bytes(path) as stream:
         try:
             start = stream.read(4)
-        except (OSError, EOFError, zlib.error):  # damaged; whoever reads the file reports it
+        except (OSError, EOFError, zlib.error):  # the file is damaged: the code that reads it reports the error
             return
     is_gzip = str(path).endswith(".gz")
     for mark, encoding in _MARKS.items():
@@ -40,7 +40,7 @@ def refuse_utf16(path: str | Path) -> None:
 
 
 def count_lines(path: str | Path) -> int:
-    """Counts the lines in a file, plain or .gz. Raises DataError."""
+    """Counts the lines in a file, plain or .gz. Raises DataError if the file cannot be read to its end."""
     count, last = 0, b"\n"
     with open_bytes(path) as stream:
         for block in read_blocks(stream):

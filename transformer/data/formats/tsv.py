@@ -10,7 +10,7 @@ from transformer.errors import DataError
 
 
 def open_tsv(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the file; the language codes are not used. Raises DataError."""
+    """Opens the file; the language codes are ignored. Raises DataError if it cannot be opened or is UTF-16."""
     refuse_utf16(spec)
     return Corpus(spec, lambda: _read(Path(spec)), (Path(spec),))
 

@@ -4,8 +4,8 @@
     masked self-attention   the same, with a mask that hides the future (decoder)
     cross-attention         queries from the target, keys and values from the memory of the source
 
-The three uses differ in their arguments, not in code: `project` computes the keys and values of one sequence, and a
-call attends to them from another. A head is a slice of the width: D = H x C.
+The three uses have the same code, with different arguments: `project` computes the keys and values of a sequence, and a
+call attends to them from the same or another sequence. Each head is a slice of the width: D = H x C.
 """
 
 import math
@@ -38,8 +38,8 @@ def scaled_dot(query_BTHC: Array, key_BSHC: Array) -> Array:
 def attend(query_BTHC: Array, sequence: KeysValues, mask: Array, *, dropout_rate: float, rng: Array | None) -> Array:
     """Averages the values for each query, weighted by softmax(scores + mask) -> [B, T, H, C].
 
-    The mask is added to the scores [B, H, T, S] and broadcast where its sizes are 1. `dropout_rate` is the fraction of
-    the weights that is dropped if there is an `rng`.
+    The mask is broadcast to the scores [B, H, T, S], and added to them. If `rng` is not None, the fraction
+    `dropout_rate` of the weights is dropped.
     """
     weights_BHTS = jax.nn.softmax(scaled_dot(query_BTHC, sequence.keys) + mask, axis=-1)
     weights_BHTS = dropout(weights_BHTS.astype(query_BTHC.dtype), dropout_rate, rng)

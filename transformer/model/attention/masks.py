@@ -1,7 +1,7 @@
 """Masks: 0 (may attend) or -inf (may not attend), added to the attention scores before the softmax.
 
-Masks combine by addition. At least one position must remain for each query, because a row of -inf alone has no softmax:
-a sentence has at least its end-of-sentence token, and a target position attends to itself.
+Masks are combined by addition. Each query must be allowed to attend to at least one position, because the softmax of a
+row with only -inf is NaN. This holds: a source has at least one token, and a target position may attend to itself.
 """
 
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ def causal_mask(length: int) -> Array:
 
 
 def beam_mask(beam_indices_BKL: Array, position: Array) -> Array:
-    """Shows each hypothesis its own tokens 0 .. `position`, in a cache of what all K hypotheses have written.
+    """Lets each hypothesis attend to its own tokens 0 .. `position`, in a cache that all K hypotheses have written to.
 
-    `beam_indices[b, k, t]` is the slot of the beam that wrote token t of hypothesis k:
+    `beam_indices[b, k, t]` is the slot of the beam that wrote token t of hypothesis k.
     int [B, K, L] -> float32 [B, 1, K, K x L].
     """
     B, K, L = beam_indices_BKL.shape
