@@ -1,8 +1,8 @@
 """The expected failures and their exit codes.
 
-A failure that a user can cause is raised as one of these: the command line prints its text as one line on stderr and
-exits with its code. cli/main.py treats errors of the system in the same way. Any other exception is a bug in this
-package, and keeps its traceback (exit code 1).
+A failure that a user can cause is raised as one of these classes. The command line prints the message of the error as
+one line on stderr, and exits with the code of the class. cli/main.py handles errors of the operating system in the same
+way. Any other exception is a bug in this package, and keeps its traceback (exit code 1).
 """
 
 import difflib
@@ -19,13 +19,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ExpectedError(Exception):
-    """A failure that is not a bug. Its text is one line: what is wrong, where, and how to fix it."""
+    """A failure that is not a bug. Its message is one line that states what is wrong, where, and how to fix it."""
 
     exit_code = 1
 
 
 class UsageError(ExpectedError):
-    """Wrong usage, config or model."""
+    """The command line, the config or the model is wrong."""
 
     exit_code = 2
 
@@ -43,26 +43,26 @@ class ResourceError(ExpectedError):
 
 
 class DivergenceError(ExpectedError):
-    """The training diverged: a weight is NaN or infinite, or the loss of many updates in a row."""
+    """The training diverged: a weight is NaN or infinite, or the loss or gradient was, in many consecutive updates."""
 
     exit_code = 5
 
 
 class Preempted(ExpectedError):
-    """Stopped by SIGTERM, after saving the updates that were made: the same command resumes."""
+    """SIGTERM stopped the training, after its updates were saved. The same command resumes it."""
 
     exit_code = 75
 
 
 class Interrupted(Preempted):
-    """Stopped by Ctrl-C, after saving the updates that were made: the same command resumes."""
+    """Ctrl-C stopped the training, after its updates were saved. The same command resumes it."""
 
     exit_code = 130
 
 
 @contextmanager
 def reporting_full_disk(place: Path | str) -> Iterator[None]:
-    """Raises ResourceError with the name of `place` if the disk is full: the system's own error names no file."""
+    """Raises ResourceError, which names `place`, if the disk is full. The error of the system does not name a file."""
     try:
         yield
     except OSError as problem:
@@ -72,7 +72,7 @@ def reporting_full_disk(place: Path | str) -> Iterator[None]:
 
 
 def cannot_write(what: Path | str, problem: Exception) -> ResourceError:
-    """The error for a failed write, with the reason that the system gave."""
+    """Returns the error for a failed write, with the reason that `problem` gives."""
     reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
     is_full = getattr(problem, "errno", errno.ENOSPC) in DISK_FULL
     remedy = "free some space" if is_full else "check that it can be written"
@@ -80,13 +80,13 @@ def cannot_write(what: Path | str, problem: Exception) -> ResourceError:
 
 
 def one_line(text: str) -> str:
-    """Returns the text with a space for each line-breaking character and NUL, and U+FFFD for each lone surrogate."""
-    if text.isprintable():  # fast, because most lines are, and no character that is replaced is printable
+    """Returns the text with each line break and NUL replaced by a space, and each lone surrogate by U+FFFD."""
+    if text.isprintable():  # the common and fast case: printable text contains nothing to replace
         return text
     return _SURROGATE.sub("\ufffd", _LINE_BREAK.sub(" ", text))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Returns `; did you mean X?`, or "" if no word is similar."""
+    """Returns `; did you mean X?`, where X is the most similar of the words, or "" if none is similar."""
     match = difflib.get_close_matches(word, list(words), 1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""

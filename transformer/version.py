@@ -9,7 +9,7 @@ PACKAGE = "transformer-translation"
 
 
 def package_version() -> str:
-    """Returns the version of this package; "unknown" if it is used without installation."""
+    """Returns the version of this package, or "unknown" if the package is not installed."""
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -17,7 +17,7 @@ def package_version() -> str:
 
 
 def which_version(manifest: Mapping[str, Any]) -> str:
-    """Returns advice which version to install to read a manifest of another format."""
+    """Returns advice on which version to install, for a manifest with a format that this version does not read."""
     version = manifest.get("version")
     if isinstance(version, str) and re.fullmatch(r"\d[\w.+!-]{0,30}", version, re.ASCII):
         return f"it was written by {PACKAGE} {version}: install that version or a newer one"

@@ -1,6 +1,7 @@
 """Parses command lines with argparse. Errors are one line, and every setting has a flag.
 
-tyro and pydantic-settings are not used: neither suggests the nearest flag in one line, and both slow down the start.
+tyro and pydantic-settings are not used: neither of them suggests the nearest flag in a one-line error, and both slow
+down the start of a command.
 """
 
 import argparse
@@ -14,7 +15,10 @@ from transformer.errors import UsageError, nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """Accepts flags only in full. Raises UsageError, with the nearest flag for an unknown one."""
+    """Accepts flags only if they are written in full.
+
+    Raises UsageError for wrong arguments. For an unknown flag, the message suggests the nearest one.
+    """
 
     def __init__(self, command: str, description: str):
         super().__init__(prog=command, description=description, allow_abbrev=False)
@@ -32,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(text: str) -> str:
-    """The type of an argument that names a file or a directory: a leading `~` is the home directory."""
+    """Replaces a leading `~` by the home directory: the `type` of arguments that name a file or a directory."""
     try:
         return expand_home(text)
     except ValueError as problem:
@@ -40,7 +44,7 @@ def path(text: str) -> str:
 
 
 def config_parser(command: str, description: str) -> Parser:
-    """Returns a parser of `CONFIG.toml [--section.key VALUE ...]`."""
+    """Returns a parser for `CONFIG.toml [--section.key VALUE ...]`."""
     parser = Parser(command, description)
     parser.add_argument(
         "config", type=path, metavar="CONFIG.toml", help="the settings that differ from the defaults below"
@@ -54,9 +58,10 @@ def config_parser(command: str, description: str) -> Parser:
 def add_section(
     parser: Parser, section: type[Section], prefix: str, meaning: str, short: Iterable[str] = (), default: bool = False
 ) -> None:
-    """Adds a flag `--PREFIX.KEY` for every setting of a section, and `--KEY` for those in `short`; see `with_flags`.
+    """Adds the flag `--PREFIXKEY` for every setting of a section; the prefix is empty, or the section and a dot.
 
-    An empty prefix adds `--KEY` for all. `default`: the help states the defaults.
+    The settings in `short` also get the flag `--KEY`. `default`: the help shows the defaults. `with_flags` returns the
+    values.
     """
     group = parser.add_argument_group(prefix.rstrip(".") or section.__name__.lower(), meaning)
     for setting in settings_of(section, prefix):
@@ -79,13 +84,13 @@ def _add_setting(
 
 
 def with_flags(section: AnySection, arguments: argparse.Namespace, prefix: str = "") -> AnySection:
-    """Returns the section with the settings that the flags of `add_section` give. Raises UsageError."""
+    """Returns the section with the values that the flags of `add_section` give. Raises UsageError if one is invalid."""
     given = {name: getattr(arguments, f"{prefix}{name}", None) for name in section.__class__.model_fields}
     return with_overrides(section, given, prefix.rstrip("."))
 
 
 def add_check(parser: Parser) -> None:
-    """Adds the flags of the check that compares an exported or imported model with the other program."""
+    """Adds the flags of the check that runs an exported or imported model in both programs and compares the results."""
     parser.add_argument(
         "--check", type=path, metavar="FILE", help="lines to check with (default: some of the built-in corpus)"
     )
@@ -93,7 +98,7 @@ def add_check(parser: Parser) -> None:
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
-    """Loads the config of a command. Arguments that are no settings are ignored."""
+    """Loads the config that the arguments of a command give. Ignores arguments that are not settings."""
     from transformer.run.resume import load_config  # imported here, because its imports would slow down --help
 
     keys = {setting.key for setting in settings()}

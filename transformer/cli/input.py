@@ -28,19 +28,22 @@ _ESCAPED_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  #
 
 
 def read_text(path: str) -> list[str]:
-    """Reads the lines of a file as text; the path `-` is stdin. Raises DataError."""
+    """Reads the lines of a file, or of stdin for `-`, as text. Raises DataError if the file cannot be read."""
     with open_input(path) as stream:
         return [decode_line(raw) for raw in read_lines(stream)]
 
 
 @contextmanager
 def open_input(path: str) -> Iterator[BinaryIO]:
-    """Opens a file, or stdin for `-`; a closed stdin is empty. Raises DataError."""
+    """Opens a file, or stdin for `-`. A closed stdin is treated as an empty file.
+
+    Raises DataError if the file cannot be opened, or if a .gz file is empty.
+    """
     if path == "-":
         if sys.stdin is None:
             yield io.BytesIO()
             return
-        with suppress(OSError, AttributeError):  # a stream in memory has no descriptor; Windows, before Python 3.12
+        with suppress(OSError, AttributeError):  # a stream in memory; Windows before Python 3.12
             os.set_blocking(sys.stdin.fileno(), True)  # otherwise the input seems to end when the writer pauses
         yield sys.stdin.buffer
     else:
@@ -51,31 +54,31 @@ def open_input(path: str) -> Iterator[BinaryIO]:
 
 
 def json_line(fields: dict[str, Any]) -> str:
-    """Returns an object as a line of JSON, in readable characters except for those that some programs take for a line
-    break."""
+    """Returns an object as a line of JSON. Characters beyond ASCII are escaped only if some programs treat them as line
+    breaks."""
     return json.dumps(fields, ensure_ascii=False).translate(_ESCAPED_BREAKS) + "\n"
 
 
 class Faults(Section):
-    """How translate treats faulty lines. Not part of a config."""
+    """How translate treats faulty lines. These settings are not part of a config."""
 
     on_bad_utf8: Literal["replace", "fail"] = "replace"
     """replace invalid bytes by U+FFFD (replace), or stop there with exit code 3 (fail)"""
     max_line_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
-    """a line with more bytes is not read: it is left blank, or with --long fail an error"""
+    """a line with more bytes is not read: its translation is left blank, or with --long fail, the command fails"""
 
 
 @dataclass
 class Input:
-    """The lines of a stream as text. Counts their faults."""
+    """Reads the lines of a stream as text, and counts the faulty ones."""
 
     stream: BinaryIO
     options: Faults = field(default_factory=Faults)
     fail_on_long: bool = False
-    """a line of more than `options.max_line_bytes` is a DataError; otherwise it is None"""
+    """whether a line of more than `options.max_line_bytes` raises DataError; otherwise, `lines` yields None for it"""
     patience: float = PATIENCE
     count: int = 0
-    """lines read"""
+    """number of lines that were read"""
     not_utf8: int = 0
     with_controls: int = 0
 
@@ -86,13 +89,16 @@ class Input:
                 self._arriving = _ArrivingStream(self.stream)
 
     def lines(self) -> Iterator[str | None]:
-        """Yields each line; None for a line that is too long to be read. Raises DataError."""
+        """Yields each line, or None for a line of more than `options.max_line_bytes`.
+
+        Raises DataError if the stream is damaged, or if a line has a fault that is not accepted.
+        """
         stream = cast(BinaryIO, self._arriving) or self.stream
         return map(self._text, read_bounded_lines(stream, self.options.max_line_bytes))
 
     def is_ready(self) -> bool:
-        """Whether the next line, or the end, has arrived; waits for a moment."""
-        max_bytes = self.options.max_line_bytes + 2  # CR and LF
+        """Whether the next line, or the end of the input, has arrived. Waits for at most `patience` seconds."""
+        max_bytes = self.options.max_line_bytes + 2  # for CR and LF
         return self._arriving is None or self._arriving.has_line(max_bytes, self.patience)
 
     def _text(self, raw: bytes | None) -> str | None:
@@ -118,7 +124,7 @@ class Input:
         return DataError(f"{getattr(self.stream, 'name', 'input')}: line {self.count}: {fault}")
 
     def faults(self) -> Iterator[str]:
-        """Yields a message about each kind of fault that the lines so far had."""
+        """Yields a message about each kind of fault in the lines that were read so far."""
         if self.with_controls:
             yield f"{format_line_count(self.with_controls)} contained control characters, which became spaces"
         if self.not_utf8:
@@ -127,16 +133,19 @@ class Input:
 
 
 def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
-    """Like `read_lines`, but yields None for a line of more than `max_bytes`, which is never completely in memory."""
+    """Yields lines as `read_lines` does, but None for a line of more than `max_bytes`.
+
+    Such a line is never completely in memory. Raises DataError if the stream is damaged or cannot be read.
+    """
     try:
-        while raw := stream.readline(max_bytes + 2):  # CR and LF
+        while raw := stream.readline(max_bytes + 2):  # for CR and LF
             is_cut = len(raw) == max_bytes + 2 and not raw.endswith(b"\n")
             line = without_end(raw)
             yield None if is_cut or len(line) > max_bytes else line
             while is_cut and (raw := stream.readline(BLOCK)):
                 is_cut = not raw.endswith(b"\n")
             if not raw.endswith(b"\n"):
-                return  # without this, a terminal whose user has ended the input asks for more
+                return  # otherwise a terminal would ask for more input after its user has ended it
     except (OSError, EOFError, zlib.error) as problem:
         raise damaged(stream, problem) from None
 
@@ -146,7 +155,7 @@ def format_line_count(count: int) -> str:
 
 
 class _ArrivingStream:
-    """A pipe or a terminal that can be asked whether a line has arrived."""
+    """Reads lines from a pipe or a terminal, and can check whether the next line has arrived."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.name = getattr(stream, "name", "input")
@@ -154,7 +163,7 @@ class _ArrivingStream:
         self._buffer, self._searched, self._ended = bytearray(), 0, False
 
     def readline(self, max_bytes: int) -> bytes:
-        """Like `readline` of a stream."""
+        """Reads a line, but at most `max_bytes` bytes, as `readline` of a stream does."""
         while not self._has_line(max_bytes):
             self._read()
         end = self._buffer.find(b"\n", self._searched, max_bytes) + 1 or min(max_bytes, len(self._buffer))
@@ -164,14 +173,14 @@ class _ArrivingStream:
         return line
 
     def has_line(self, max_bytes: int, seconds: float) -> bool:
-        """Whether `readline` returns immediately, after waiting for at most so many seconds."""
+        """Waits for at most `seconds`, and returns whether `readline` would now return immediately."""
         until = time.monotonic() + seconds
         while not self._has_line(max_bytes):
             if not select.select([self._stream], [], [], max(0, until - time.monotonic()))[0]:
                 return False
             try:
                 self._read()
-            except (OSError, EOFError, zlib.error):  # damaged, which `readline` reports
+            except (OSError, EOFError, zlib.error):  # `readline` will raise the error
                 return True
         return True
 

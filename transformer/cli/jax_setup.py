@@ -8,9 +8,9 @@ import jax
 
 
 def configure_jax(*, cpu_only: bool = False) -> None:
-    """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or else in the user's cache folder.
+    """Makes JAX cache compiled programs on disk, in JAX_COMPILATION_CACHE_DIR or else in the user's cache folder.
 
-    Without a folder that can be written, every run compiles them again. `cpu_only`: accelerators are not used.
+    If that folder cannot be written, every command compiles its programs again. `cpu_only`: JAX uses no accelerators.
     """
     if cpu_only:
         jax.config.update("jax_platforms", "cpu")

@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def run(name: str, words: Sequence[str]) -> int:
-    """Runs one command, and returns its exit code. Expected errors print one line; other exceptions are raised."""
+    """Runs one command, and returns its exit code. Prints an expected error as one line; raises any other exception."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("transformer").setLevel(logging.INFO)
     try:
@@ -62,7 +62,7 @@ def run(name: str, words: Sequence[str]) -> int:
     except ExpectedError as failure:
         _report(str(failure))
         return failure.exit_code
-    except BrokenPipeError:  # the reader has ended, which is not a failure
+    except BrokenPipeError:  # the program that reads the output has ended, which is not a failure
         _discard_buffer(sys.stdout)
         return 141
     except Stopped as stop:
@@ -85,7 +85,7 @@ def run(name: str, words: Sequence[str]) -> int:
 
 
 def exit_process(code: int) -> NoReturn:
-    """Ends the process. After a signal it skips the shutdown of Python, which may crash while XLA compiles."""
+    """Ends the process. After a signal, skips the shutdown of Python, which may crash while XLA compiles."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -98,25 +98,25 @@ def exit_process(code: int) -> NoReturn:
 
 
 def entry_point() -> NoReturn:
-    """The console command `transformer`."""
+    """Runs the console command `transformer`."""
     exit_process(main(sys.argv[1:]))
 
 
 def _explain(problem: Exception, command: str) -> str:
-    """The message for an error of the environment (memory, devices, a variable JAX_*), or "" for any other error."""
-    if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # JAX's
+    """Returns the message for an error of the environment (memory, devices, a variable JAX_*), or "" for others."""
+    if isinstance(problem, MemoryError) or "RESOURCE_EXHAUSTED" in str(problem):  # the error of JAX
         return "out of memory" + SMALLER.get(command, "")
     if _has_no_device():
         asked = os.environ.get("JAX_PLATFORMS", "")
         return f"JAX_PLATFORMS={asked}: JAX finds no such device; unset it, or install what JAX needs for the device"
-    for name, value in os.environ.items():  # JAX refuses a value when it is imported
+    for name, value in os.environ.items():  # JAX checks these values when it is imported
         if name.startswith("JAX_") and name.lower() in str(problem).lower() and value in str(problem):
             return f"{name}={value}: {problem}; correct the variable or unset it"
     return ""
 
 
 def _has_no_device() -> bool:
-    """Whether JAX finds no device. It raises errors of several classes for that, one of them without a message."""
+    """Whether JAX finds no device. JAX raises errors of several classes in that case, one of them without a message."""
     try:
         sys.modules["jax"].devices()
     except (RuntimeError, AssertionError):
@@ -127,13 +127,13 @@ def _has_no_device() -> bool:
 
 
 def _report(failure: str) -> None:
-    if sys.stderr is not None:  # if it is closed, `print` would write to stdout
-        with contextlib.suppress(OSError):  # nobody reads it; the exit code still reports the failure
+    if sys.stderr is not None:  # None if it is closed: `print` would write to stdout
+        with contextlib.suppress(OSError):  # stderr cannot be written; the exit code still reports the failure
             print(f"error: {failure}", file=sys.stderr)
 
 
 def _discard_buffer(stream: TextIO | None) -> None:
-    """Keeps Python from writing the rest of the buffer when it ends."""
+    """Redirects a stream to the null device, so that Python does not write the rest of its buffer when Python ends."""
     if stream is None:
         return
     with contextlib.suppress(OSError):

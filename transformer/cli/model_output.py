@@ -1,4 +1,4 @@
-"""The model that a command writes: into a new place, complete or absent, and checked against the other program."""
+"""Checks the directory that a command writes a model to, and the model. After a failure, no model is left."""
 
 import logging
 import os
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_LINES = 1000  # of a file, to check with
-SENTENCES = 20  # of the built-in corpus
+MAX_LINES = 1000  # of a file that are used for the check
+SENTENCES = 20  # of the built-in corpus that are used for the check
 PEERS = {  # export --to, import --from -> the other program, and the class that runs it
     "ctranslate2": ("CTranslate2", "transformer.interop.ctranslate2.export:CTranslate2"),
     "marian": ("Transformers", "transformer.interop.marian.peer:Marian"),
@@ -30,14 +30,14 @@ PEERS = {  # export --to, import --from -> the other program, and the class that
 def check_output(path: str) -> Path:
     """Returns the path with links resolved.
 
-    Raises UsageError if it is not empty, if PATH.new or PATH.old exist, or if it is inside a model, a checkpoint or
-    prepared data.
+    Raises UsageError if the path exists and is not an empty directory, if PATH.new or PATH.old exists, or if the path
+    is inside a model, a checkpoint or prepared data.
     """
     place = Path(os.path.realpath(path))
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise UsageError(f"{path}: exists, and is not an empty directory; choose another, or remove it")
     for other in new_and_old(place):
-        if os.path.lexists(other):  # `save_model` would take it for its own leftover
+        if os.path.lexists(other):  # `save_model` would treat it as left by an interrupted save
             raise UsageError(f"{path}: {other} is in the way; choose another place, or remove that")
     if parent := enclosing(place):
         raise UsageError(f"{path}: is inside {parent}, a model, a checkpoint or prepared data; choose another place")
@@ -50,9 +50,10 @@ class Rejected(UsageError):
 
 @contextmanager
 def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
-    """Restores `place` as it was, absent or an empty directory, if the work inside fails.
+    """If the `with` block fails, restores `place` to what it was before: absent, or an empty directory.
 
-    With `keep`, a model that was Rejected is kept. The message of Rejected states which of both was done.
+    With `keep`, a model is kept if the block raises Rejected. The message of Rejected states whether the model was kept
+    or deleted.
     """
     existed, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
     try:
@@ -65,7 +66,7 @@ def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
         if existed:
             place.mkdir()
         for parent in missing:
-            with suppress(OSError):  # absent, or other files have been put there meanwhile
+            with suppress(OSError):  # it is absent, or other files have been added meanwhile
                 parent.rmdir()
         if is_rejected:
             raise Rejected(f"{problem}; {place} was deleted; --keep keeps it") from None
@@ -73,7 +74,10 @@ def restore_on_failure(place: Path, *, keep: bool) -> Iterator[None]:
 
 
 def lines_to_check(path: str | None) -> list[str]:
-    """Returns the first lines of a file, or sentences of the built-in corpus. Raises DataError if there is no file."""
+    """Returns the first lines of the file at `path`, or sentences of the built-in corpus if `path` is None.
+
+    Raises DataError if the file cannot be read.
+    """
     if path is None:
         from transformer.data.clauses import clauses
 
@@ -84,10 +88,10 @@ def lines_to_check(path: str | None) -> list[str]:
 def check_agreement(
     translator: "Translator", folder: str | Path, peer: str, lines: Sequence[str], *, exact: bool
 ) -> None:
-    """Runs the model in `folder` with a program of PEERS, and logs how well the results agree.
+    """Runs the model in `folder` with a program of PEERS, and logs how well its results agree with the translator's.
 
-    If the program is not installed, logs that instead. Raises Rejected if they disagree. `exact`: both have the same
-    weights, not rounded ones.
+    If the program is not installed, logs that instead. Raises Rejected if the results disagree. `exact`: both programs
+    have the same weights in float32, not rounded ones.
     """
     from transformer.interop.agreement import agreement, in_float32
 

@@ -1,4 +1,4 @@
-"""Output streams: complete lines, in files that are replaced when they are complete."""
+"""Output streams, which write only complete lines, and output files, which are replaced only when complete."""
 
 import errno
 import os
@@ -19,20 +19,20 @@ from transformer.run.signals import STOP_SIGNALS, StopRequest, handling
 
 
 class Stopped(SystemExit):
-    """A signal has stopped the work; the output so far ends with a complete line."""
+    """A signal has stopped the command. The output so far ends with a complete line."""
 
 
 class Output:
-    """A stream of complete lines: a signal that arrives while lines are written stops the process after them."""
+    """A stream of complete lines. If a signal arrives during a write, the process stops when the write is complete."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        with suppress(OSError, AttributeError):  # a stream in memory has no descriptor; Windows, before Python 3.12
-            os.set_blocking(stream.fileno(), True)  # otherwise a full pipe is an error
+        with suppress(OSError, AttributeError):  # a stream in memory; Windows before Python 3.12
+            os.set_blocking(stream.fileno(), True)  # otherwise a write to a full pipe fails
         self._stream = stream
         self._stop = StopRequest(lambda number: Stopped(128 + number), interruptible=True)
 
     def write(self, lines: bytes) -> None:
-        """Writes all lines, however many bytes the stream takes at a time. Raises Stopped after them if asked to."""
+        """Writes all lines, even if the stream accepts only some bytes at a time. Raises Stopped after a signal."""
         with self._stop.interruptible(False):
             rest = memoryview(lines)
             while rest:
@@ -45,7 +45,7 @@ class Output:
         self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
-        """Raises Stopped if a signal arrived while it could not be raised."""
+        """Raises Stopped if a signal arrived during a write."""
         self._stop.raise_if_requested()
 
     @contextmanager
@@ -59,8 +59,9 @@ class Output:
 def open_output(path: str) -> Iterator[Output]:
     """Opens a file for writing, or stdout for `-`.
 
-    A regular file is written under a temporary name, which replaces `path` when it is complete. After a failure, `path`
-    is unchanged.
+    A regular file is written under a temporary name, and renamed to `path` when it is complete. After a failure, `path`
+    is unchanged. Raises UsageError if `path` is a directory or if another command is writing it, and ResourceError if
+    it cannot be written.
     """
     if path == "-":
         if sys.stdout is None:
@@ -80,7 +81,7 @@ def open_output(path: str) -> Iterator[Output]:
         with open(descriptor, "wb") as stream, Output(stream).handling_signals() as output:
             yield output
         return
-    place = Path(os.path.realpath(path))  # a link remains one
+    place = Path(os.path.realpath(path))  # so that a link is kept
     unfinished = unfinished_path(path)
     with _reporting_failure(path):
         descriptor = _open_locked(unfinished, path)
@@ -99,13 +100,13 @@ def open_output(path: str) -> Iterator[Output]:
 
 
 def unfinished_path(path: str) -> Path:
-    """Returns the name of an output until it is complete."""
+    """Returns the temporary path of an output file, which it has until it is complete."""
     return Path(os.path.realpath(path) + UNFINISHED)
 
 
 @contextmanager
 def _reporting_failure(path: str) -> Iterator[None]:
-    """Raises ResourceError if the output cannot be opened, with the reason that the system gave."""
+    """Raises ResourceError, with the reason that the system gives, if the output cannot be opened."""
     try:
         yield
     except OSError as problem:
@@ -113,7 +114,7 @@ def _reporting_failure(path: str) -> Iterator[None]:
 
 
 def _open_locked(unfinished: Path, path: str) -> int:
-    """The descriptor of an empty file that no other command writes to. Raises UsageError if another command does."""
+    """Opens an empty file, locks it, and returns its descriptor. Raises UsageError if another command has locked it."""
     try:
         import fcntl
     except ImportError:  # Windows, where an open file cannot be replaced anyway
@@ -122,7 +123,7 @@ def _open_locked(unfinished: Path, path: str) -> int:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):  # another command has finished since the file was opened
+            with suppress(FileNotFoundError):  # another command has renamed the file since it was opened
                 if os.path.samestat(os.fstat(descriptor), os.stat(unfinished)):
                     os.ftruncate(descriptor, 0)
                     return descriptor
@@ -137,7 +138,7 @@ def _open_locked(unfinished: Path, path: str) -> int:
 
 
 def _rename(unfinished: Path, place: Path) -> None:
-    """Gives a complete file its name. If that fails, the file is kept."""
+    """Renames a complete file to its final name. Raises ResourceError if that fails, and keeps the file."""
     try:
         os.replace(unfinished, place)
     except OSError as problem:
@@ -146,9 +147,9 @@ def _rename(unfinished: Path, place: Path) -> None:
 
 
 def _exit_with_reader() -> None:
-    """Ends the process as soon as the reader of its pipe ends, and not only after the current window is translated.
+    """Ends the process as soon as the program that reads its stdout through a pipe ends.
 
-    `translate | head -1` would otherwise translate up to 2,048 lines for nobody.
+    Otherwise `translate | head -1` would first finish its window of up to 2,048 lines, which nobody reads.
     """
     try:
         descriptor = sys.stdout.fileno()
@@ -157,7 +158,7 @@ def _exit_with_reader() -> None:
     if not (hasattr(select, "poll") and stat.S_ISFIFO(os.fstat(descriptor).st_mode)):
         return
     poll = select.poll()
-    poll.register(descriptor, 0)  # for errors only
+    poll.register(descriptor, 0)  # reports only errors, such as a closed pipe
 
     def wait() -> None:
         poll.poll()
@@ -185,6 +186,6 @@ def refuse_overwriting(output: str, *inputs: str, model: str | None = None) -> N
 def _same_file(one: Any, other: Any) -> bool:
     try:
         stats = [os.stat(x.fileno() if hasattr(x, "fileno") else x) for x in (one, other)]
-    except (OSError, TypeError):  # absent, in memory, or closed
+    except (OSError, TypeError):  # a file is absent, or a stream is in memory or closed
         return False
     return stat.S_ISREG(stats[0].st_mode) and os.path.samestat(*stats)

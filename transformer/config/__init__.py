@@ -1,8 +1,8 @@
-"""Every setting of a run, one file per section: its default, meaning, bounds, and the effect of changing it later.
+"""Every setting of a run, with its default, meaning, bounds and the effect of changing it later: one file per section.
 
-A config file states only what differs from the defaults. Flags (`--section.key VALUE`) override the TOML file, which
-overrides the values that a run has recorded and the defaults. All values pass the same checks, before anything is
-computed (loading.py).
+A config file states only the settings that differ from the defaults. Flags (`--section.key VALUE`) override the TOML
+file, the TOML file overrides the values that a run has recorded, and these override the defaults. All values pass the
+same checks before anything is computed (loading.py).
 """
 
 from pathlib import Path
@@ -43,13 +43,13 @@ class Config(Section):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the model of train.init_from still has to give some of the settings (run/initial_model.py)."""
+        """Whether some settings are still to be taken from the model of train.init_from (run/initial_model.py)."""
         given = (self.data, self.model, self.decode)
         return bool(self.train.init_from) and any(one.model_fields_set != set(type(one).model_fields) for one in given)
 
     @model_validator(mode="after")
     def _check_required(self) -> Self:
-        """Raises ValueError with a text that starts with the key at fault."""
+        """Raises ValueError if a required setting is missing. The message starts with its key."""
         for key, value in (
             ("run_dir", self.run_dir),
             ("data.source", self.data.source or self.is_incomplete),
@@ -63,7 +63,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        """Raises ValueError with a text that starts with the key at fault."""
+        """Raises ValueError if settings do not fit together. The message starts with the key of one of them."""
         if self.is_incomplete:
             return self
         model, data, train, tokenizer = self.model, self.data, self.train, self.tokenizer

@@ -1,4 +1,4 @@
-"""[about]: what the model is called, and the terms it comes with."""
+"""[about]: the name of the model, its licence and its data."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ class About(Section):
     """what the model was trained on, and the terms of that data"""
 
     def lines(self) -> list[str]:
-        """The texts that are not empty, each as one line: `Licence: ...`."""
+        """Returns the texts that are not empty, each as one line with a label, such as `Licence: ...`."""
         labelled = {"Name": self.name, "Licence": self.licence, "Data": self.data}
         plain = {label: "".join(c if c.isprintable() else " " for c in text) for label, text in labelled.items()}
         return [f"{label}: {' '.join(text.split())}" for label, text in plain.items() if text.strip()]

@@ -20,12 +20,12 @@ class Data(Section):
     valid: Annotated[tuple[UserPath, ...], BY_CONTENT] = ()
     """corpora to validate on, named in the same way; several get a score each (see train.best_corpus)"""
     max_length: Annotated[int, Field(ge=2, le=1 << 20), FIXED] = 128
-    """tokens per side, end of sentence included; longer pairs are left out, and counted"""
+    """largest number of tokens per side, end of sentence included; longer pairs are left out, and counted"""
     max_ratio: Annotated[float, Field(ge=1), FIXED] = 9.0
-    """largest ratio of the numbers of tokens of the two sides; other pairs are left out, and counted"""
+    """largest ratio between the numbers of tokens of the two sides; pairs above it are left out, and counted"""
     max_left_out: Annotated[float, Field(ge=0, le=1), HARMLESS] = 0.1
     """fraction of the pairs that may be left out, for whatever reason; a corpus with a larger fraction is refused"""
     strict: Annotated[bool, HARMLESS] = False
     """refuse a corpus whose sides look misaligned (lines shifted by a few places), instead of warning"""
     buckets: Annotated[int, Field(ge=1, le=64), CHANGES_RESULT] = 10
-    """largest number of shapes of batches: more shapes need less padding, and more time to compile"""
+    """largest number of different batch shapes: more shapes need less padding, but more time to compile"""

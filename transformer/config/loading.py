@@ -20,14 +20,14 @@ class Setting(NamedTuple):
     """A setting, as it is listed by `--help` and compared when a run is resumed."""
 
     key: str
-    """dotted: `train.steps`"""
+    """the dotted key, such as `train.steps`"""
     meaning: str
     default: str
-    """in TOML"""
+    """the default value, in TOML"""
     takes_several: bool
     """whether the value is a list"""
     choices: tuple[str, ...]
-    """the possible values, if they are a few names"""
+    """the possible values, if the setting has a fixed list of them"""
     effect: Effect | None
     """None: the setting is not part of a config"""
 
@@ -38,7 +38,7 @@ def settings() -> list[Setting]:
 
 
 def settings_of(section: type[Section], prefix: str = "") -> list[Setting]:
-    """Returns the settings of a section and of the sections in it; their keys start with the prefix."""
+    """Returns the settings of a section and of the sections in it. The prefix is put before each key."""
     found: list[Setting] = []
     for name, field in section.model_fields.items():
         if isinstance(field.default, Section):
@@ -64,13 +64,13 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
 
     The values in `overrides` replace those in the file. Its keys are dotted, for example `train.steps`.
 
-    Raises UsageError.
+    Raises UsageError if the file cannot be read, or if a setting is unknown, missing or invalid.
     """
     return resolve(read(path, overrides), path)
 
 
 def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Reads the values of the TOML file, by section, with those of `overrides` in their place. Adds no defaults.
+    """Reads the values of the TOML file, by section, and replaces those that are in `overrides`. Adds no defaults.
 
     Raises UsageError for a file that cannot be read or is not valid TOML.
     """
@@ -99,7 +99,7 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
 
 
 def resolve(values: Mapping[str, Any], path: str | Path) -> Config:
-    """Adds the defaults to the values that were read from `path`, and checks them. Raises UsageError."""
+    """Adds the defaults to the values that were read from `path`. Raises UsageError if a value is not valid."""
     shown = _printable(path)
     if problem := _lax_value(values):
         raise UsageError(f"{shown}: {problem}")
@@ -110,9 +110,9 @@ def resolve(values: Mapping[str, Any], path: str | Path) -> Config:
 
 
 def with_overrides(section: AnySection, overrides: Mapping[str, Any], name: str = "") -> AnySection:
-    """Returns the section with the values that are not None in their place.
+    """Returns the section with its values replaced by those of `overrides` that are not None.
 
-    Raises UsageError for an invalid value; `name` is that of the section in the message.
+    Raises UsageError for an invalid value. `name` is the name of the section in the message.
     """
     given = {key: value for key, value in overrides.items() if value is not None}
     fields: dict[str, FieldInfo] = section.__class__.model_fields
@@ -146,12 +146,12 @@ def _explain(problem: ValidationError) -> str:
 
 
 def _printable(path: str | Path) -> str:
-    """The name of the file on one line, whatever characters it has."""
+    """Returns the path as printable text on one line, whatever characters it has."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def _lax_value(values: Mapping[str, Any]) -> str | None:
-    """A value that pydantic accepts and this package does not: a boolean for a number, more than 64 bits, a NUL."""
+    """Returns the fault of a value that pydantic accepts and this package does not, such as a boolean for a number."""
     for setting in settings():
         section, _, name = setting.key.rpartition(".")
         place = values.get(section) if section else values

@@ -29,11 +29,11 @@ NonNegative = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]  # bounded: an untrusted model must not request unbounded memory
 Depth = Annotated[int, Field(ge=1, le=1 << 10)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
-FreeText = Annotated[str, Field(max_length=10_000)]  # bounded, as Size
+FreeText = Annotated[str, Field(max_length=10_000)]  # bounded for the same reason as Size
 
 
 def expand_home(path: str) -> str:
-    """Replaces a leading `~` by the home directory, as a shell does. Raises ValueError if there is none."""
+    """Replaces a leading `~` by the home directory, as a shell does. Raises ValueError if there is no such home."""
     full = os.path.expanduser(path)
     if full.startswith("~"):
         home = path.split("/")[0]

@@ -25,4 +25,4 @@ class Tokenizer(Section):
     normalization: Annotated[Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"], FIXED] = "nmt_nfkc"
     """SentencePiece's normalization of text (cf: case folded)"""
     train_lines: Annotated[Count, FIXED] = 2_000_000
-    """lines per side that the training of the tokenizer reads at most, spread evenly over the corpus"""
+    """largest number of lines per side that train the tokenizer, spread evenly over the corpus"""

@@ -19,7 +19,7 @@ class Train(Section):
     steps: Annotated[Updates, Field(ge=1), CHANGES_RESULT] = 100_000
     """optimizer updates"""
     batch_tokens: Annotated[Count, CHANGES_RESULT] = 25_000
-    """most target positions of one update, padding included, over all devices (a batch has at least 8 rows)"""
+    """largest number of target positions of one update, padding included, over all devices (but at least 8 rows)"""
     accumulate: Annotated[Count, CHANGES_RESULT] = 1
     """parts into which a batch is split, computed one after another to save memory; changes dropout and rounding, and
     the batches too unless devices x parts divides 8"""
@@ -28,7 +28,7 @@ class Train(Section):
     schedule: Annotated[Literal["inverse_sqrt", "cosine", "constant"], CHANGES_RESULT] = "inverse_sqrt"
     """shape of the learning rate after the warm-up"""
     warmup_steps: Annotated[Updates, CHANGES_RESULT] = 4000
-    """updates in which the learning rate grows linearly to its peak"""
+    """number of first updates, in which the learning rate grows linearly to its peak"""
     cooldown_steps: Annotated[Updates, CHANGES_RESULT] = 0
     """number of last updates, in which the learning rate is also multiplied by a factor that falls linearly from 1 to
     1 / cooldown_steps"""
@@ -41,23 +41,23 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0), CHANGES_RESULT] = 0.0
     """decoupled weight decay (AdamW), on the matrices of linear layers and embeddings only"""
     clip_norm: Annotated[float, Field(ge=0), CHANGES_RESULT] = 1.0
-    """largest global norm of a gradient; larger ones are scaled down; 0: no clipping"""
+    """largest global norm of a gradient; larger gradients are scaled down to it; 0: no clipping"""
     label_smoothing: Annotated[Rate, CHANGES_RESULT] = 0.1
     """part of the target probability that is spread evenly over the vocabulary"""
     ema_decay: Annotated[Rate, FIXED] = 0.999
     """decay of the moving average of the weights, which validation and the saved model use; 0: the current weights"""
     log_every: Annotated[Count, HARMLESS] = 50
-    """updates between lines of the log"""
+    """number of updates between lines of the log"""
     eval_every: Annotated[Count, CHANGES_RESULT] = 1000
-    """updates between validations"""
+    """number of updates between validations"""
     save_every: Annotated[Count, HARMLESS] = 1000
-    """updates between checkpoints; one is also saved after each validation"""
+    """number of updates between checkpoints; a checkpoint is also saved after each validation"""
     keep: Annotated[Count, HARMLESS] = 2
-    """newest checkpoints that are kept, besides the best one"""
+    """number of newest checkpoints that are kept, besides that of the best model"""
     best_metric: Annotated[Literal["bleu", "chrf", "nll"], CHANGES_RESULT] = "bleu"
     """metric that decides which model is the best"""
     best_corpus: Annotated[UserPath, CHANGES_RESULT] = ALL
     """which corpus of data.valid decides which model is the best: "all" (their sentences together), "mean" (the mean of
     their scores), or one of them, written as in data.valid"""
     patience: Annotated[int, Field(ge=0), CHANGES_RESULT] = 0
-    """validations in a row without a better model after which training ends; 0: never"""
+    """number of consecutive validations without a better model after which training ends; 0: never"""

@@ -1,1 +1,1 @@
-"""Replaces files and directories when the new content is complete, and verifies them."""
+"""Replaces files and directories only when the new content is complete, and verifies their content."""

@@ -1,6 +1,6 @@
 """Replaces files and directories so that no content is lost or half written if the process stops at any moment.
 
-New content is written under another name, flushed to the disk, and renamed when it is complete.
+New content is written under a temporary name, flushed to the disk, and renamed when it is complete.
 """
 
 import os
@@ -11,7 +11,7 @@ UNFINISHED = ".unfinished"
 
 
 def write_file(path: Path, content: str) -> None:
-    """Replaces a file by one with this content."""
+    """Writes `content` to a new file, and replaces the file at `path` by it."""
     unfinished = path.with_name(path.name + UNFINISHED)
     unfinished.write_text(content, encoding="utf8")
     flush(unfinished)
@@ -19,7 +19,7 @@ def write_file(path: Path, content: str) -> None:
 
 
 def put_directory(new: Path, place: Path, old: Path) -> None:
-    """Replaces `place` by the complete directory `new`. An existing one is renamed to `old`, and then deleted."""
+    """Moves the complete directory `new` to `place`. An existing `place` is renamed to `old`, and deleted last."""
     if place.exists():
         os.rename(place, old)
     os.rename(new, place)
@@ -38,7 +38,7 @@ def recover_directory(place: Path, old: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Waits until the disk has the content of a file, or the names in a directory (fsync)."""
+    """Flushes the content of a file, or the list of files in a directory, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The files of a model directory: which there are, where they are, and whether they are unchanged.
+"""Finds a model directory, checks that its files are complete and unchanged, and reads its tensors.
 
 Model directories are copied between machines and users, so nothing in them is trusted: every size is bounded, and every
 file is compared with the manifest before it is read (translation/model_dir.py).
@@ -22,21 +22,24 @@ from transformer.files.prepared import check_own_files
 from transformer.version import which_version
 
 FORMAT = 1
-MAX_BYTES = {  # of each file that a model may have
+MAX_BYTES = {  # the largest size of each file that a model may have
     "config.json": 1 << 20,
     "model.safetensors": 1 << 40,
     **dict.fromkeys(("tokenizer.spm", "source.spm", "target.spm"), 1 << 26),
     **dict.fromkeys(("tokenizer.vocabulary.json", "source.vocabulary.json", "target.vocabulary.json"), 1 << 26),
 }
-UNFINISHED = ".tmp??????"  # names that safetensors gives to files it is writing
-MAX_HEADER_BYTES = 1 << 20  # of model.safetensors, and of manifest.json
+UNFINISHED = ".tmp??????"  # the names that safetensors gives to files while it writes them
+MAX_HEADER_BYTES = 1 << 20  # of the header of model.safetensors, and of manifest.json
 
 
 def find_model(path: str | Path) -> Path:
-    """Finds the model directory for a path, which may be a run directory or a model directory. Raises UsageError."""
+    """Returns the model directory for a path, which may be a run directory or a model directory.
+
+    Raises UsageError if there is no model, or if the path cannot be read.
+    """
     path = Path(path)
     try:
-        for directory in (path / "model", path / "model.old"):  # .old: while `save_model` exchanges them
+        for directory in (path / "model", path / "model.old"):  # .old: while `save_model` replaces the model
             if (directory / MANIFEST).is_file():
                 return directory
         fault = _fault_of_place(path)
@@ -50,7 +53,7 @@ def find_model(path: str | Path) -> Path:
 
 
 def _fault_of_place(path: Path) -> str:
-    """The reason why a place is not a model directory, and what to name instead; "" if it may be one."""
+    """Returns why a path is not a model directory and what to name instead, or "" if it may be a model directory."""
     run = next((parent for parent in (*path.absolute().parents, *path.resolve().parents) if _is_run(parent)), None)
     if (path / "config.toml").is_file():
         return "this run has no model yet; train it further (a validation writes RUN/model)"
@@ -72,17 +75,20 @@ def _is_run(path: Path) -> bool:
 
 
 def _belongs_to_run(manifest: Path) -> bool:
-    """Whether a manifest is that of a checkpoint or of prepared data."""
+    """Whether a manifest belongs to a checkpoint or to prepared data."""
     try:
         content = json.loads(manifest.read_bytes()) if manifest.stat().st_size <= MAX_HEADER_BYTES else {}
-    except (ValueError, RecursionError):  # reported when it is read
+    except (ValueError, RecursionError):  # `check_files` reports the error
         content = {}
     is_checkpoint = (manifest.parent / "state").is_dir()
     return is_checkpoint or (isinstance(content, dict) and not content.keys().isdisjoint({"digest", "step"}))
 
 
 def check_files(directory: Path) -> None:
-    """Compares the files with the manifest. Raises UsageError."""
+    """Compares the files with the manifest.
+
+    Raises UsageError if the manifest is invalid, or if a file is missing, a link, changed, or not a file of a model.
+    """
     path = directory / MANIFEST
     try:
         if path.is_symlink() or path.stat().st_size > MAX_HEADER_BYTES:
@@ -102,7 +108,7 @@ def check_files(directory: Path) -> None:
             raise model_file_error(file, "missing, a link, or not a file of a model")
         expected = files[name] if isinstance(files.get(name), dict) else {}
         try:
-            size = file.stat().st_size  # first, because it costs nothing for a large file
+            size = file.stat().st_size  # compared first, because it is fast
             differs = size != expected.get("bytes") or size > MAX_BYTES[name] or digest(file) != expected
         except OSError as problem:
             raise model_file_error(file, f"cannot be read: {problem.strerror}") from None
@@ -111,12 +117,15 @@ def check_files(directory: Path) -> None:
 
 
 def new_and_old(directory: Path) -> tuple[Path, Path]:
-    """Returns the names of a model that is being written, and of the one that it replaces."""
+    """Returns the temporary paths of a model that is being written, and of the model that it replaces."""
     return directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
 
 
 def clear_leftovers(directory: Path) -> None:
-    """Completes or reverts a `save_model` that was killed. Raises UsageError if that would delete other files."""
+    """Completes or reverts a `save_model` that was interrupted.
+
+    Raises UsageError if that would delete files that do not belong to a model, or if a link is in the way.
+    """
     new, old = new_and_old(directory)
     for place in (directory, new, old):
         if place.is_symlink():
@@ -128,11 +137,15 @@ def clear_leftovers(directory: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
 
 
-_STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}  # the names in model.safetensors
+_STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}  # names of dtypes in model.safetensors
 
 
 def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, np.ndarray]:
-    """Reads the tensors that `shapes` names, stored as `dtype`, and converts them to float32. Raises UsageError."""
+    """Reads the tensors that are named in `shapes` and stored as `dtype`, and converts them to float32.
+
+    Raises UsageError if the file cannot be read, if a tensor is missing or unknown, if its shape or dtype differs, or
+    if it has NaN or infinite values.
+    """
     with open(path, "rb") as file:
         if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
             raise model_file_error(path, "cannot be read: its header is too large")
@@ -160,5 +173,5 @@ def _read_tensor(path: Path, file: Any, name: str, shape: tuple[int, ...], dtype
 
 
 def model_file_error(path: Path, fault: str) -> UsageError:
-    """Returns the error for a file of a model that is not what it should be."""
+    """Returns the error for a file of a model that is missing, damaged or invalid."""
     return UsageError(f"{one_line(str(path))}: {one_line(fault)}; copy the model again")

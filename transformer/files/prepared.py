@@ -1,4 +1,4 @@
-"""Directories of results that are computed once and used again, as long as what they were computed from is the same."""
+"""Directories of results that are computed once, and used again as long as their inputs are the same."""
 
 import logging
 import shutil
@@ -15,15 +15,15 @@ OWN_FILES = {  # every file that is written into such a directory
     NAME, NAME + UNFINISHED, "source.ids", "target.ids", "source.offsets.npy", "target.offsets.npy",
     "tokenizer.spm", "source.spm", "target.spm",
 }  # fmt: skip
-SYSTEM_FILES = {".DS_Store", "Thumbs.db", ".nfs*"}  # left behind by file browsers and file systems, and no loss
+SYSTEM_FILES = {".DS_Store", "Thumbs.db", ".nfs*"}  # made by file browsers and file systems; they may be deleted
 
 log = logging.getLogger(__name__)
 
 
 def read_results(directory: Path, origin: str) -> dict[str, Any] | None:
-    """Returns the manifest if the directory is complete, was computed from `origin` (a digest) and has not changed.
+    """Returns the manifest if the directory is complete, unchanged, and computed from inputs with the digest `origin`.
 
-    Otherwise returns None, after a warning if a file was damaged.
+    Otherwise returns None, and logs a warning if a file is damaged.
     """
     try:
         manifest = unseal((directory / NAME).read_text(encoding="utf8"))
@@ -42,21 +42,27 @@ def read_results(directory: Path, origin: str) -> dict[str, Any] | None:
 
 
 def begin_results(directory: Path) -> None:
-    """Makes a directory, or deletes its contents, the manifest first. Raises UsageError if it has files of others."""
+    """Makes an empty directory. If the directory exists, deletes its content, the manifest first.
+
+    Raises UsageError if the directory has files that this package did not write.
+    """
     check_own_files(directory, OWN_FILES)
     (directory / NAME).unlink(missing_ok=True)
-    place = directory.resolve()  # a link to another disk remains one
+    place = directory.resolve()  # so that a link to another disk is kept
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
 
 
 def finish_results(directory: Path, origin: str, **content: Any) -> dict[str, Any]:
-    """Writes the manifest of a directory that is complete, and returns it."""
+    """Writes the manifest of a directory whose results are complete, and returns the manifest."""
     return write_manifest(directory, {"digest": origin, **content})
 
 
 def check_own_files(directory: Path, names: Collection[str]) -> None:
-    """Raises UsageError if a directory that is to be replaced has files that match none of these names or patterns."""
+    """Checks that a directory may be replaced: it is absent, or has only files that match `names` or SYSTEM_FILES.
+
+    Raises UsageError otherwise. The names may be patterns.
+    """
     if not directory.exists():
         return
     if not directory.is_dir():

@@ -1,1 +1,1 @@
-"""Export to other programs, and import of their models."""
+"""Exports models to other programs, and imports models of other programs."""

@@ -1,4 +1,4 @@
-"""Compares the results of the same weights in two programs."""
+"""Compares the results of this package with those of another program that has the same weights."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -12,12 +12,12 @@ from transformer.translation.scoring import score
 from transformer.translation.translator import Translator
 
 TOLERANCE = 1e-4  # for the natural logarithm of the probability of a token, in float32
-MIN_EQUAL, MIN_EQUAL_ROUNDED = 0.95, 0.5  # minimum fraction of equal translations: same weights, rounded weights
-LEFT_OUT = {"empty", "split", "skipped"}  # flags of lines that programs treat differently
+MIN_EQUAL, MIN_EQUAL_ROUNDED = 0.95, 0.5  # smallest fraction of equal translations: exact, rounded weights
+LEFT_OUT = {"empty", "split", "skipped"}  # flags of lines that the programs treat differently
 
 
 class Peer(Protocol):
-    """Another program with the same weights."""
+    """Another program that runs a model with the same weights."""
 
     name: str
 
@@ -34,8 +34,8 @@ class Agreement(NamedTuple):
     peer: str
     sentences: int
     equal: dict[int, int]  # number of equal translations, by the size of the beam
-    tokens: int  # that both programs scored
-    difference: float  # the largest one between two log-probabilities of a token
+    tokens: int  # number of tokens that both programs scored
+    difference: float  # the largest one between the two log-probabilities of a token
 
     def fault(self, *, exact: bool) -> str:
         """Returns why the two programs disagree, or "" if they agree or if nothing could be compared.
@@ -61,7 +61,7 @@ class Agreement(NamedTuple):
 
 
 def in_float32(translator: Translator) -> Translator:
-    """Returns the same model, computing in float32 like the other program, whatever its model.compute_dtype."""
+    """Returns a translator with the same weights that computes in float32, as the other program does."""
     config = translator.config
     if compute_dtype(config.model.compute_dtype) == np.float32:
         return translator
@@ -71,11 +71,12 @@ def in_float32(translator: Translator) -> Translator:
 
 
 def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:
-    """Translates the lines with both programs, greedily and with a beam, and lets both score those of this package.
+    """Translates the lines with both programs, greedily and with a beam, and compares translations and scores.
 
-    The beam size is that of the model, or 5 if it decodes greedily. Lines that are blank or too long are left out.
-    Translations are not compared if one reaches the length limit; scores are not, if the translation, tokenized again,
-    is longer than the limit.
+    Both programs score the greedy translations of this package. The beam size is that of the model, or 5 if the model
+    decodes greedily. Lines that are blank or too long are excluded. Translations of a line are not compared if one of
+    this package reaches the length limit. Scores are not compared if the translation is longer than the limit when it
+    is tokenized again.
     """
     beam_size = translator.config.decode.beam_size
     beam_sizes = (1, beam_size if beam_size > 1 else 5)

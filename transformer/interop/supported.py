@@ -1,7 +1,7 @@
-"""Checks that another program supports a model: each setting, each value, each parameter.
+"""Checks that another program supports each setting and each parameter of a model.
 
-An exporter that overlooks one of them would write a different model. So each exporter lists the values that its program
-supports, and everything else is refused.
+An exporter that overlooks a setting would write a different model. So each exporter lists the values that its program
+supports, and all other values are refused.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from transformer.translation.model_config import ModelConfig
 
 Values = Collection[Any] | None  # the supported values of a setting; None: any
 ANY: Values = None
-COMMON: dict[str, Values] = {  # of the settings for which every exporter supports the same values
+COMMON: dict[str, Values] = {  # the settings for which every exporter supports the same values
     "model.d_model": ANY, "model.d_ff": ANY, "model.num_heads": ANY,
     "model.encoder_layers": ANY, "model.decoder_layers": ANY,
     "model.dropout": ANY, "model.attention_dropout": ANY,  # used only in training
@@ -27,7 +27,7 @@ COMMON: dict[str, Values] = {  # of the settings for which every exporter suppor
     "model.max_positions": ANY,  # used only with learned positions
     "model.compute_dtype": ANY, "model.remat": ANY,  # affects only how the result is computed
     "decode.beam_size": ANY, "decode.length_penalty": ANY, "decode.min_length": ANY,
-    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # as one limit for all sentences, that for the longest one
+    "decode.max_ratio": ANY, "decode.max_extra": ANY,  # exported as one limit for all: that of the longest
     "decode.batch_tokens": ANY,
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ COMMON: dict[str, Values] = {  # of the settings for which every exporter suppor
 def check_settings(program: str, config: ModelConfig, supported: Mapping[str, Values]) -> None:
     """Raises UsageError for the first setting of [model] or [decode] that the program does not support.
 
-    `supported` has the values by dotted keys. A setting that is not in it is refused, whatever its value.
+    `supported` has the supported values by dotted key. A setting that is not in it is refused, whatever its value.
     """
     for section in ("model", "decode"):
         for name, value in getattr(config, section).model_dump().items():
@@ -52,7 +52,7 @@ def check_settings(program: str, config: ModelConfig, supported: Mapping[str, Va
 
 
 def check_pieces(program: str, tokenizers: Tokenizers) -> None:
-    """Raises UsageError if two ids of a vocabulary have the same name: some programs know tokens only by name."""
+    """Raises UsageError if two ids of a vocabulary have the same piece, because some programs know only pieces."""
     for side, tokenizer in (("source", tokenizers.source), ("target", tokenizers.target)):
         piece, count = Counter(tokenizer.all_pieces).most_common(1)[0]
         if count > 1:

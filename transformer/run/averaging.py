@@ -1,6 +1,6 @@
-"""Averages the weights of several checkpoints, often a better model than each (Vaswani et al. 2017, section 6.1).
+"""Averages the weights of several checkpoints, which often gives a better model (Vaswani et al. 2017, section 6.1).
 
-The run directory is only read, because a training may be running in it.
+Nothing in the run directory is changed, because a training may be running in it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from transformer.translation.model_dir import load_model
 
 
 def read_config(run: Path) -> Config:
-    """Reads the settings of a run. Raises UsageError if there is no run."""
+    """Reads the config that a run has recorded. Raises UsageError if `run` is not a run directory."""
     path = run / "config.toml"
     if not path.is_file():
         raise UsageError(f"{run}: not a run directory, it has no config.toml; name one in which a model was trained")
@@ -30,18 +30,18 @@ def read_config(run: Path) -> Config:
 
 
 def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
-    """Returns the latest steps that have a checkpoint, in order. Raises UsageError if there are fewer."""
+    """Returns the latest `count` steps that have a checkpoint, in order. Raises UsageError if there are fewer."""
     return _first(run, checkpoint_steps(run / "checkpoints")[::-1], count, settings, "checkpoints")
 
 
 def best_steps(run: Path, count: int, settings: Train) -> list[int]:
-    """Returns the steps with the best validations among those that have a checkpoint, in order.
+    """Returns, among the steps that have a checkpoint, the `count` steps with the best validations, in order.
 
-    Of equal validations, the earlier is preferred. Raises UsageError if there are fewer.
+    If two validations are equally good, the earlier step is preferred. Raises UsageError if there are fewer steps.
     """
     qualities: dict[int, float] = {}
     for metrics, _ in read_metrics(run / "metrics.jsonl"):
-        with suppress(KeyError, TypeError):  # a line about updates; a metric that is null because it was not finite
+        with suppress(KeyError, TypeError):  # a line about updates, or a metric that was not finite and so is null
             qualities[metrics["step"]] = quality(metrics, settings)
     steps = [step for step in checkpoint_steps(run / "checkpoints") if step in qualities]
     return _first(run, sorted(steps, key=lambda step: -qualities[step]), count, settings, "validated checkpoints")
@@ -59,11 +59,11 @@ def _first(run: Path, steps: Sequence[int], count: int, settings: Train, what: s
 
 
 def average(run: Path, steps: Sequence[int], config: Config) -> tuple[Transformer, Tokenizers, ModelConfig]:
-    """Returns a model whose weights are the mean of those at the steps: of the weights that validation uses, which are
-    moving averages with train.ema_decay.
+    """Returns a model whose weights are the mean over the checkpoints of `steps`, its tokenizers and its config.
 
-    The sum is in float64, with one checkpoint in memory at a time. Raises UsageError for a checkpoint that is damaged
-    or belongs to another model.
+    The mean is over the weights that validation uses, which are moving averages unless train.ema_decay is 0. The sum is
+    in float64, with one checkpoint in memory at a time. Raises UsageError for a checkpoint that is damaged or belongs
+    to another model.
     """
     model, tokenizers, _ = load_model(run)
     shapes = {name: array.shape for name, array in named(model).items()}

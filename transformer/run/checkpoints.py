@@ -1,14 +1,15 @@
-"""Checkpoints: what resuming needs, stored by Orbax. All calls of Orbax are in this file.
+"""Saves and restores checkpoints, which contain all that is needed to resume a run. Only this file calls Orbax.
 
     checkpoints/STEP/state/          the arrays, in the format of Orbax
     checkpoints/STEP/manifest.json   format version, version of this package, step, progress, environment and origin of
                                      the run, the sha256 of each file, and that of the manifest itself
 
-Older formats are converted when they are read (`_upgraded`). Unknown fields of the progress are ignored; missing ones
-get their defaults.
+Manifests of older formats are converted when they are read (`_upgraded`). Unknown fields of the progress are ignored;
+missing ones get their defaults.
 
-A checkpoint is written under another name, flushed to the disk, and renamed when it is complete. So a directory whose
-name is a step was complete once, and the manifest shows whether it still is: Orbax does not detect flipped bits.
+A checkpoint is written under a temporary name, flushed to the disk, and renamed when it is complete. So a directory
+whose name is a step was complete once. The manifest shows whether its files have changed since then, because Orbax does
+not detect flipped bits.
 """
 
 import errno
@@ -47,13 +48,13 @@ FORMAT = 2
 class TrainingProgress:
     """The progress of a run that is not part of TrainState.
 
-    Fields are stored by name: an added one needs a default, for checkpoints that lack it; a renamed one needs a line in
-    `_upgraded` and a new FORMAT.
+    Fields are stored by name. A new field needs a default, for checkpoints that lack the field. A renamed field needs a
+    line in `_upgraded` and a new FORMAT.
     """
 
-    best: float | None = None  # best value of the chosen metric; higher is better
+    best: float | None = None  # best value of the chosen metric (`quality`); higher is better
     best_step: int = 0
-    without_better: int = 0  # validations since then
+    without_better: int = 0  # number of validations since `best_step`
     measure: str = ""  # what `best` measures: the metric, and the content of the corpora
     validated: int = 0  # the step of the last validation
     pending: list[dict[str, float]] = field(default_factory=list)  # metrics of the updates since the last logged line
@@ -73,10 +74,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of a run, one directory per step: the latest `keep`, and that of the best model."""
+    """The checkpoints of a run, one directory per step. The latest `keep` and that of the best model are kept."""
 
     def __init__(self, directory: Path, keep: int):
-        """Removes the incomplete checkpoints of a process that was killed."""
+        """Makes the directory if needed, and removes incomplete checkpoints, which a killed process left there."""
         _ignore_late_writes()
         self.directory, self.keep = directory.absolute(), keep
         self._saves = 0
@@ -90,8 +91,11 @@ class Checkpoints:
     def save(
         self, step: int, state: Any, progress: TrainingProgress, environment: dict[str, Any], origin: dict[str, str]
     ) -> None:
-        """Saves the state under its step, and removes older ones. Raises ResourceError, and then removes none."""
-        self._saves += 1  # no name is used twice, because after a failed save late writes of Orbax may still arrive
+        """Saves the state as the checkpoint of `step`, and then removes old checkpoints.
+
+        Raises ResourceError if the checkpoint cannot be written; in this case, no checkpoint is removed.
+        """
+        self._saves += 1  # a new name for every save, because Orbax may still write after a save has failed
         place, unfinished = self.directory / str(step), self.directory / f"{step}{UNFINISHED}{self._saves}"
         needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), 0
         try:
@@ -100,7 +104,7 @@ class Checkpoints:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._clear()
             unfinished.mkdir()
-            arrays = jax.device_get(named(state))  # Orbax takes three times as long for the same arrays on a device
+            arrays = jax.device_get(named(state))  # Orbax takes three times as long for arrays on a device
             orbax.save(unfinished / "state", arrays)
             checkpoint = Checkpoint(FORMAT, package_version(), step, progress, environment, origin)
             write_manifest(unfinished, asdict(checkpoint))
@@ -116,9 +120,10 @@ class Checkpoints:
         self._remove_old(progress)
 
     def restore(self, state: Tree) -> tuple[Tree, Checkpoint] | None:
-        """Loads the newest undamaged checkpoint, in the structure and on the devices of `state`; None if there is none.
+        """Loads the newest undamaged checkpoint, with the structure and on the devices of `state`.
 
-        Renames damaged ones. Raises UsageError if all are damaged, or the newest has other arrays.
+        Returns None if there are no checkpoints. Renames newer ones that are damaged. Raises UsageError if all are
+        damaged, or if the loaded one has arrays with other names or shapes than `state`.
         """
         newest = self._newest()
         if newest is None:
@@ -154,14 +159,14 @@ class Checkpoints:
         for step in self.steps[: -self.keep]:
             if step != progress.best_step:
                 place = self.directory / str(step)
-                aside = _free(place, UNFINISHED)  # renamed first: a directory that is named after a step is complete
+                aside = _free(place, UNFINISHED)  # renamed first: a directory with a step as its name must be complete
                 os.rename(place, aside)
                 shutil.rmtree(aside)
 
 
 @cache
 def _ignore_late_writes() -> None:
-    """Hides the tracebacks of the writes that are pending when Orbax closes its event loop after a failed one."""
+    """Hides the tracebacks of writes that are still pending when Orbax closes its event loop after a failed write."""
     original_hook = sys.unraisablehook
 
     def hook(problem: "sys.UnraisableHookArgs") -> None:
@@ -172,13 +177,13 @@ def _ignore_late_writes() -> None:
 
 
 def recover(directory: Path) -> None:
-    """Completes or reverts a save that was interrupted when it replaced a checkpoint."""
+    """Completes or reverts a save that was interrupted while it replaced a checkpoint."""
     for old in directory.glob(f"*{REPLACED}"):
         recover_directory(old.with_suffix(""), old)
 
 
 def _check_arrays(place: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises UsageError if the arrays of a checkpoint are not those of the state that this version trains."""
+    """Raises UsageError if the arrays of a checkpoint have other names or shapes than the expected arrays."""
     saved = {name: tuple(x.shape) for name, x in orbax.metadata(place / "state").metadata.items()}
     for name in sorted({*saved, *expected}):
         if name not in saved:
@@ -196,7 +201,7 @@ def _check_arrays(place: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of one part of a saved state, such as `model`, by name, without the prefix `model.`.
+    """Returns the arrays of one part of a saved state, such as `model`, by their names without the prefix `model.`.
 
     Changes no files. Raises UsageError if the checkpoint is damaged, or if a training process in the same directory
     removes it during the read.
@@ -212,7 +217,7 @@ def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
         with orbax.Context(pytree_options=orbax.options.PyTreeOptions(loading=loading)):
             values = orbax.load(place / "state", wanted)
     finally:
-        if not place.exists():  # then the error, if any, is that files were missing
+        if not place.exists():  # then any error above was caused by missing files
             raise UsageError(
                 f"{place}: a training process has just removed this checkpoint; run the same command again"
             )
@@ -220,13 +225,16 @@ def read_arrays(directory: Path, step: int, part: str) -> dict[str, np.ndarray]:
 
 
 def newest_manifest(directory: Path) -> Checkpoint | None:
-    """Reads the newest manifest that can be read, without checking the files it lists. Raises UsageError."""
+    """Returns the newest checkpoint whose manifest can be read, or None. Does not check the files of the checkpoint.
+
+    Raises UsageError if a manifest has a newer format.
+    """
     read = (_read(directory / str(step), step, check_files=False) for step in reversed(checkpoint_steps(directory)))
     return next((one for one in read if isinstance(one, Checkpoint)), None)
 
 
 def _read(directory: Path, step: int, *, check_files: bool = True) -> Checkpoint | str:
-    """The checkpoint, or what is wrong with it. Raises UsageError for a newer format."""
+    """Returns the checkpoint, or the reason why it is damaged. Raises UsageError if its format is newer."""
     path = directory / MANIFEST
     try:
         content = unseal(path.read_text(encoding="utf8"))
@@ -249,7 +257,8 @@ def _read(directory: Path, step: int, *, check_files: bool = True) -> Checkpoint
 
 
 def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts a manifest of format 1, which stores metrics and mesh axes as lists without names, to format 2."""
+    """Converts a manifest of format 1, which stores metrics and mesh axes as lists without names, to the fields of
+    format 2. Its field `format` stays 1."""
     metrics = ("kl", "nll", "tokens", "gradient_norm", "learning_rate", "skipped")
     progress, environment = dict(manifest["progress"]), dict(manifest["environment"])
     # "untold" and "untold_seconds" are the names in format 1
@@ -263,13 +272,13 @@ def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(problem: OSError | ValueError) -> str:
-    """The reason that the system gave, from the long message of Orbax."""
+    """Returns the reason that the operating system gave, without the rest of the long message of Orbax."""
     code = re.search(r"os_error_code='(\d+)'", str(problem))
     number = problem.errno if isinstance(problem, OSError) else code and int(code[1])
     return os.strerror(number) if number else " ".join(str(problem).split())
 
 
 def _free(place: Path, suffix: str) -> Path:
-    """An unused name beside `place`."""
+    """Returns an unused path beside `place`, with the suffix, and a number if necessary."""
     names = (place.with_name(f"{place.name}{suffix}{number or ''}") for number in count())
     return next(name for name in names if not name.exists())

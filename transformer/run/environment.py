@@ -1,8 +1,8 @@
-"""The environment of a training, which its bits depend on: versions, devices, threads, and options of JAX and XLA.
+"""The environment of a training: versions, devices, threads, and options of JAX and XLA, which affect the bits.
 
     RUN/environment.json   a list of environments, each with the step from which the run trained in it
 
-Each checkpoint records its environment too, so that resuming in another one is reported.
+Each checkpoint also records its environment, so that the differences are logged if a run is resumed in another one.
 """
 
 import json
@@ -66,13 +66,16 @@ def report_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
 
 
 def record_environment(directory: Path, step: int, now: Mapping[str, Any]) -> None:
-    """Adds the environment to RUN/environment.json, unless the run has trained in it up to `step`."""
+    """Adds the environment to RUN/environment.json, unless the run has trained in the same one up to `step`.
+
+    Removes the entries of later steps, which an interrupted run may have written.
+    """
     path = directory / "environment.json"
     system = f"{platform.system()} {platform.machine()}"
     entry = {"from_step": step, "platform": system, **now}
     try:
         before = [dict(one) for one in json.loads(path.read_text(encoding="utf8")) if one["from_step"] < step]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # there is no file, or it has other content
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # the file is missing or invalid
         before = []
     entries = before if before and {**before[-1], "from_step": step} == entry else [*before, entry]
     write_file(path, json.dumps(entries, indent=1) + "\n")

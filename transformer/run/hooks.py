@@ -1,6 +1,7 @@
 """The updates of a run, and the work between them: metrics, validation, the best model, checkpoints, early stopping.
 
-A run that is stopped at any moment loses few updates, and ends with the same bits as an uninterrupted one.
+A run can be stopped at any moment. It then loses only the updates since its last checkpoint, and when it is resumed, it
+ends with the same bits as a run that was not stopped.
 """
 
 import logging
@@ -27,16 +28,16 @@ from transformer.translation.model_dir import load_model, read_model_config, sav
 
 log = logging.getLogger(__name__)
 
-MAX_FAILED_SAVES = 3  # in a row, after which training ends
+MAX_FAILED_SAVES = 3  # consecutive failed saves after which training ends
 
 
 class WorkInterrupted(BaseException):
-    """A signal has interrupted work that can be repeated. Like KeyboardInterrupt, no `except Exception` catches it."""
+    """A signal has interrupted work that can be repeated. Like KeyboardInterrupt, it is not a subclass of Exception."""
 
 
 @dataclass
 class RunHooks:
-    """The updates of a run, and what follows each of them."""
+    """Makes the updates of a run, and does the work that follows each of them."""
 
     setup: Setup
     jitted_update: Update
@@ -49,16 +50,17 @@ class RunHooks:
     environment: dict[str, Any]
     progress: TrainingProgress
     failed_saves: int = 0  # since the last save that succeeded
-    compiled: set[tuple[int, int]] = field(default_factory=set)  # shapes of batches
+    compiled: set[tuple[int, int]] = field(default_factory=set)  # shapes of batches for which the update is compiled
 
     def update(self, step: int, state: TrainState, batch: Batch[Any]) -> TrainState:
-        """Makes an update, and records its metrics; logs the time of the first call for each shape of batches.
+        """Makes an update, and records its metrics. Logs how long each new shape of batches took to compile.
 
-        Raises DivergenceError; ResourceError if the device has too little memory for this update or the one before it.
+        Raises DivergenceError after many consecutive skipped updates, and ResourceError if the device has too little
+        memory for this update or the one before it.
         """
         (rows, length), settings, began = batch.target.shape, self.setup.config.train, time.perf_counter()
         try:
-            state, metrics = self.jitted_update(state, batch)  # returns when it is compiled, before it is computed
+            state, metrics = self.jitted_update(state, batch)  # returns when the update is compiled, not yet computed
             if (rows, length) not in self.compiled:
                 self.compiled.add((rows, length))
                 seconds = time.perf_counter() - began
@@ -76,11 +78,12 @@ class RunHooks:
     def after_update(self, step: int, state: TrainState) -> bool:
         """Validates and saves if that is due after this step, and was not done before the run was resumed.
 
-        Returns whether the last train.patience validations found no better model. Raises Preempted or Interrupted after
-        saving, if a signal has asked to stop; DivergenceError; ResourceError.
+        Returns whether training ends early because the last train.patience validations found no better model. Raises
+        Preempted or Interrupted, after saving, if a signal has asked to stop; DivergenceError if a weight is NaN or
+        infinite; ResourceError if a file cannot be written.
         """
         settings = self.setup.config.train
-        if step == 0 and self.progress.validated == 0:  # only a model that training starts from (-1) is validated first
+        if step == 0 and self.progress.validated == 0:  # only the model of train.init_from (-1) is validated first
             return False
         is_last = step == settings.steps
         with self.metrics.paused():
@@ -91,7 +94,7 @@ class RunHooks:
                     self._validate(step, state)
                 except WorkInterrupted:
                     log.info("the validation of step %d is postponed", step)
-            is_asked = self.stop.signal is not None  # a signal that comes later is for the next update
+            is_asked = self.stop.signal is not None  # a later signal is handled after the next update
             ends_early = not is_last and 0 < settings.patience <= self.progress.without_better
             to_save = step % settings.save_every == 0 and step not in self.checkpoints.steps
             if to_validate or to_save or is_asked:
@@ -103,7 +106,10 @@ class RunHooks:
         return ends_early
 
     def _validate(self, step: int, state: TrainState) -> None:
-        """Evaluates the model, and writes it to RUN/model if it is the best so far. Raises WorkInterrupted."""
+        """Evaluates the model, and writes it to RUN/model if it is the best so far.
+
+        Raises WorkInterrupted if a signal arrives during the evaluation.
+        """
         config, data, before = self.setup.config, self.setup.data, self.progress
         model = state.model if state.average is None else state.average
         model_config = ModelConfig.from_config(config, data.tokenizers)
@@ -136,7 +142,9 @@ class RunHooks:
     def _save(self, step: int, state: TrainState, *, must_succeed: bool) -> None:
         self._check_finite(step, state)
         if state.skipped and not must_succeed:
-            return  # so that a run that diverges can be resumed from before the skipped updates, with a lower rate
+            # This keeps the last checkpoint before the skipped updates: a run that diverges can be resumed from it with
+            # a lower learning rate.
+            return
         pending, seconds = self.metrics.pending()
         progress = replace(self.progress, pending=pending, pending_seconds=seconds)
         try:
@@ -152,7 +160,7 @@ class RunHooks:
 
 
 def stop_on_signal() -> AbstractContextManager[StopRequest]:
-    """SIGTERM and Ctrl-C ask the training inside to save and stop; a second signal ends the process."""
+    """In the `with` block, SIGTERM and Ctrl-C ask the training to save and stop. A second signal ends the process."""
     return handling(StopRequest(lambda number: WorkInterrupted(), interruptible=False, message="saving, then stopping"))
 
 
@@ -165,11 +173,11 @@ def stop_error(stop: StopRequest, step: int, steps: int) -> Preempted:
 
 
 def update_about(config: Config) -> None:
-    """Updates [about] in RUN/model, which may have been saved with an older one."""
+    """Updates [about] in RUN/model to that of the config, which may have changed since the model was saved."""
     place = config.directory / "model"
     try:
         if (place / "config.json").exists() and read_model_config(place / "config.json").about != config.about:
             model, tokenizers, model_config = load_model(place)
             save_model(place, model, tokenizers, model_config.model_copy(update={"about": config.about}))
-    except UsageError as problem:  # the next best model replaces it
+    except UsageError as problem:  # the model is damaged; the next best model will replace it
         log.warning("warning: %s", problem)

@@ -1,7 +1,7 @@
-"""The model that training starts from: that of `train.init_from`, as it was when the run began.
+"""The initial model of a run, from which training starts: the model of `train.init_from`.
 
-RUN/data/initial is a copy of that model, which each start replaces until the run has a checkpoint. After that, training
-uses the copy, so that later changes of the model do not affect the run.
+RUN/data/initial is a copy of the initial model. Until the run has a checkpoint, each start of the run makes the copy
+again. After that, the run uses the copy, so that later changes of the original do not affect the run.
 """
 
 import logging
@@ -30,11 +30,11 @@ FREE = {one.key for one in loading.settings_of(Model) if one.effect is not FIXED
 
 
 def complete(config: Config) -> tuple[Config, Tokenizers | None]:
-    """Returns the config, completed with the settings of the model, and the tokenizers of the model.
+    """Returns the config, completed with the settings of the initial model, and the tokenizers of that model.
 
-    Without init_from, returns the config unchanged, and None. Languages, data.max_length, the shape, dropout, the
-    defaults of decoding and [about] are those of the model if the config does not set them. Raises UsageError if the
-    config sets another shape, or a tokenizer; ResourceError.
+    The languages, data.max_length, [model], [decode] and [about] are those of the initial model if the config does not
+    set them. Without train.init_from, returns the config unchanged, and None. Raises UsageError if the model cannot be
+    used, or if the config sets another shape or a tokenizer; ResourceError if the copy cannot be written.
     """
     if not config.train.init_from:
         return config, None
@@ -57,7 +57,7 @@ def complete(config: Config) -> tuple[Config, Tokenizers | None]:
 
 
 def _check_same(config: Config, model: Transformer, tokenizers: Tokenizers, model_config: ModelConfig) -> None:
-    """Raises UsageError if init_from names another place than when the run began, and another model is there."""
+    """Raises UsageError if train.init_from has changed since the run began, and now names another model."""
     path = config.directory / "config.toml"
     recorded = loading.load(path).train.init_from if path.exists() else config.train.init_from
     if config.train.init_from == recorded:
@@ -73,7 +73,10 @@ def _check_same(config: Config, model: Transformer, tokenizers: Tokenizers, mode
 
 
 def weights(run: Path, shapes: Transformer) -> dict[str, Array]:
-    """Returns the initial weights by name, float32, sharded like `shapes`. Raises UsageError."""
+    """Returns the weights of RUN/data/initial by name, in float32 and sharded like `shapes`.
+
+    Raises UsageError if that model cannot be loaded.
+    """
     model, _, _ = load_model(_copy_in(run))
     return jax.tree.map(
         lambda value, shape: jax.make_array_from_callback(value.shape, shape.sharding, lambda index: value[index]),
@@ -87,7 +90,7 @@ def _copy_in(run: Path) -> Path:
 
 
 def _load(config: Config) -> tuple[Transformer, Tokenizers, ModelConfig]:
-    """Loads the model that `train.init_from` names. Raises UsageError."""
+    """Loads the model of `train.init_from`. Raises UsageError if it cannot be loaded, or is in the run directory."""
     path = config.train.init_from
     try:
         place = find_model(path)
@@ -118,20 +121,21 @@ def _completed(config: Config, model_config: ModelConfig) -> Config:
 
 
 def _check_settings(config: Config, model_config: ModelConfig) -> None:
-    """Raises UsageError if the config gives a setting of [model] a value that the initial model cannot have.
+    """Raises UsageError if the config sets a value in [model] that the initial model does not have, except for FREE.
 
-    Before the run has a checkpoint, also if the config sets [tokenizer]: the initial model has its own tokenizers. A
-    [tokenizer] that gives every setting its default, as in RUN/config.toml, is accepted.
+    Before the run has a checkpoint, also raises it if the config sets anything in [tokenizer], because the initial
+    model has its own tokenizers. A [tokenizer] with the default of every setting is accepted, so that the
+    RUN/config.toml of another run can be used as a config.
     """
     model = f"the model of train.init_from = {config.train.init_from}"
     for key, theirs in model_config.model.model_dump(exclude=FREE).items():
         ours = getattr(config.model, key)
         if key in config.model.model_fields_set and ours != theirs:
             raise UsageError(f"model.{key} = {ours!r}: is {theirs!r} in {model}; leave it out")
-    if has_begun(config.directory):  # the record has all settings, and they are compared with it
+    if has_begun(config.directory):  # `resume.check_settings` compares [tokenizer] with the recorded one
         return
     is_set = config.tokenizer.model_fields_set
-    of_a_run = config.tokenizer == Tokenizer() and is_set == set(Tokenizer.model_fields)  # RUN/config.toml sets all
+    of_a_run = config.tokenizer == Tokenizer() and is_set == set(Tokenizer.model_fields)  # as in a RUN/config.toml
     if is_set and not of_a_run:
         key = min(is_set)
         raise UsageError(f"tokenizer.{key} = {getattr(config.tokenizer, key)!r}: {model} has its own; leave it out")

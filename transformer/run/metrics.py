@@ -25,34 +25,34 @@ from transformer.training.update import UpdateMetrics
 
 log = logging.getLogger(__name__)
 
-METRICS = ("kl", "nll", "tokens", "gradient_norm", "learning_rate")  # of an update, which a line of the log needs
+METRICS = ("kl", "nll", "tokens", "gradient_norm", "learning_rate")  # of an update; a line of the log needs them
 LINE = (
     "loss {loss:.4f}  nll {nll:.4f}  ppl {perplexity:.2f}  rate {learning_rate:.3g}  gradient {gradient_norm:.2f}"
     "  {tokens_per_second:,.0f} target tokens/s"
 )
 
-SKIPPED_IN_A_ROW = 20  # updates without a finite loss after which training ends
-RECENT = 10  # updates whose mean loss is compared with that of earlier ones
+SKIPPED_IN_A_ROW = 20  # consecutive updates without a finite loss after which training ends
+RECENT = 10  # latest updates, whose mean loss is compared with that of earlier updates
 MIN_HISTORY = 100  # earlier updates that are needed for the comparison
-DECAY = 0.99  # of the mean of earlier losses
+DECAY = 0.99  # of the exponential mean of earlier losses
 DEVIATIONS = 5  # standard deviations above the earlier mean that count as a jump
 
 
 class MetricsWriter:
-    """Writes metrics.jsonl and the metrics of TensorBoard. Interruptions leave no gap and no step twice."""
+    """Writes the metrics to metrics.jsonl and for TensorBoard. A resumed run omits no step and writes none twice."""
 
     def __init__(self, run_dir: Path, step: int, steps: int, validated: int):
-        """Continues after `step` of `steps`, and after the validation of step `validated`.
+        """Continues the files of a run that is at `step` of `steps`; `validated` is the step of its last validation.
 
         Removes the lines of later steps, which an interrupted run may have written.
         """
         self.path = run_dir / "metrics.jsonl"
         lines = list(read_metrics(self.path))
         latest = max([step, *(metrics["step"] for metrics, _ in lines)])
-        self.lost = latest - step  # steps that are repeated, according to the lines
+        self.lost = latest - step  # number of steps that have lines, but are after the checkpoint and so repeated
         kept = [line for metrics, line in lines if metrics["step"] <= (validated if "valid_nll" in metrics else step)]
         write_file(self.path, "".join(kept))
-        self._pending = b""  # lines that the disk had no space for yet
+        self._pending = b""  # lines that could not be written yet because the disk was full
         self._exit = ExitStack()
         self._file = self._exit.enter_context(self.path.open("ab", buffering=0))
         self._tensorboard = self._exit.enter_context(closing(TensorBoardWriter(run_dir / "tensorboard", step)))
@@ -73,7 +73,10 @@ class MetricsWriter:
         self._bar.update(self._task, completed=step)
 
     def flush(self) -> None:
-        """Waits until the disk has all lines, so that a checkpoint never has later steps. Raises ResourceError."""
+        """Flushes all lines to the disk, so that a checkpoint never has later steps than metrics.jsonl.
+
+        Raises ResourceError if that fails.
+        """
         try:
             self._write_pending()
             os.fsync(self._file.fileno())
@@ -82,10 +85,10 @@ class MetricsWriter:
         self._tensorboard.flush()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes one line of metrics.jsonl, and the same for TensorBoard. NaN and infinite values are null in JSON."""
+        """Writes a line of metrics.jsonl, with null for NaN and infinity, and the finite values for TensorBoard."""
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._pending += (json.dumps({"step": step, **dict.fromkeys(metrics), **finite}) + "\n").encode()
-        with suppress(OSError):  # `flush` reports it, if the disk is still full then
+        with suppress(OSError):  # `flush` raises the error if the disk is still full
             self._write_pending()
         self._tensorboard.write(step, finite)
 
@@ -100,9 +103,9 @@ class MetricsAccumulator:
     def __init__(
         self, writer: MetricsWriter, settings: Train, padding: float, pending: list[dict[str, float]], seconds: float
     ):
-        """`pending` and `seconds`: metrics that were not logged yet when the run stopped, and the time they took.
+        """`pending`: metrics of updates that were not logged yet when the run stopped. `seconds`: the time they took.
 
-        Another version may have written other metrics. Missing ones are NaN here, and null in metrics.jsonl.
+        Metrics that the version which stored `pending` did not have are NaN here, and null in metrics.jsonl.
         """
         self._writer, self._steps, self._log_every, self._padding = writer, settings.steps, settings.log_every, padding
         self._monitor = LossMonitor()
@@ -113,13 +116,16 @@ class MetricsAccumulator:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Does not count the time inside as training time."""
+        """Excludes the time of the `with` block from the training time."""
         self._seconds += time.perf_counter() - self._since
         yield
         self._since = time.perf_counter()
 
     def add(self, step: int, metrics: UpdateMetrics) -> None:
-        """Adds the metrics of an update. Raises DivergenceError, when a line is logged, after many skipped updates."""
+        """Adds the metrics of an update, and logs a line if one is due.
+
+        When it logs a line, raises DivergenceError if many consecutive updates were skipped.
+        """
         if self._on_device:
             jax.block_until_ready(self._on_device[-1])  # the host is at most one update ahead of the device
         self._on_device.append(metrics)
@@ -128,7 +134,7 @@ class MetricsAccumulator:
             self._log(step)
 
     def pending(self) -> tuple[list[dict[str, float]], float]:
-        """Returns the metrics of each update since the last line, by name, and the seconds that the updates took."""
+        """Returns the metrics of each update since the last logged line, by name, and the seconds that these took."""
         received = [metrics.by_name() for metrics in jax.device_get(self._on_device)]
         return self._before + received, self._seconds
 
@@ -159,7 +165,7 @@ class MetricsAccumulator:
 
 
 class LossMonitor:
-    """Compares the mean loss of the latest updates with that of earlier ones."""
+    """Warns if an update is skipped, or if the mean loss of the latest updates is far above that of earlier ones."""
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=RECENT)
@@ -167,9 +173,10 @@ class LossMonitor:
         self._is_high = False
 
     def add(self, step: int, loss: float, skipped: int) -> None:
-        """Adds the loss of an update, in nats per token; `skipped`: updates in a row that were skipped, this included.
+        """Adds the loss of an update, in nats per token.
 
-        Raises DivergenceError.
+        `skipped` is the number of consecutive skipped updates, this one included; 0: it was not skipped. Raises
+        DivergenceError if that number reaches SKIPPED_IN_A_ROW.
         """
         if skipped:
             log.warning("warning: step %d: the loss or its gradient is NaN or infinite; this update is skipped", step)

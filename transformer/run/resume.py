@@ -1,9 +1,9 @@
-"""Checks whether a run can be resumed with a config: the settings that the user gives are compared with the record.
+"""Checks whether a run can be resumed with a config, by comparing the given settings with the recorded ones.
 
-If a setting is neither in the config file nor given by a flag, the value in RUN/config.toml is used. A new version with
-another default can therefore resume the run. Corpora, tokenizers and the model of init_from are compared by content, so
-their files can be moved or renamed. The annotation of each setting states the effect of changing it (`Effect` in
-config/section.py).
+If a setting is neither in the config file nor given by a flag, the value in RUN/config.toml is used. So a new version
+of this package can resume the run even if a default has changed. Corpora, tokenizers and the model of init_from are
+compared by content, so their files can be moved or renamed. The annotation of each setting states the effect of
+changing it (`Effect` in config/section.py).
 """
 
 import hashlib
@@ -33,9 +33,10 @@ EFFECTS = {setting.key: setting.effect for setting in loading.settings()}
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Loads the config of a training: the file at `path`, the dotted keys in `overrides`, and the record of the run.
+    """Loads the config of a training from the file at `path`, the dotted keys in `overrides`, and RUN/config.toml.
 
-    Raises UsageError, also if the file lies in a run directory that has been moved or copied from run_dir.
+    `overrides` take precedence over the file, and the file over RUN/config.toml. Raises UsageError if the config is not
+    valid, or if the file is in a run directory that has been moved or copied, so that its run_dir is another place.
     """
     given = loading.read(path, overrides)
     directory = _directory(given)
@@ -45,7 +46,10 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def with_record(config: Config) -> Config:
-    """Returns the config with the recorded value for each setting that was not given. Raises UsageError."""
+    """Returns the config with the recorded value for each setting that was not given.
+
+    Raises UsageError if the result is not valid.
+    """
     given = config.model_dump(exclude_unset=True)
     return loading.resolve(_with_recorded(given, config.directory), config.directory / "config.toml")
 
@@ -54,12 +58,12 @@ def _directory(given: Mapping[str, Any]) -> Path | None:
     run_dir = given.get("run_dir")
     try:
         return Path(expand_home(run_dir)) if isinstance(run_dir, str) and run_dir and "\0" not in run_dir else None
-    except ValueError:  # reported when the values are checked
+    except ValueError:  # `loading.resolve` reports the error
         return None
 
 
 def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str, Any]:
-    """The recorded values of the run in the directory, if one has begun there, replaced by those that are given."""
+    """Returns the values that the run in the directory has recorded, if one has begun, replaced by the given ones."""
     if directory is None or not has_begun(directory) or not (path := directory / "config.toml").exists():
         return dict(given)
     recorded = loading.read(path)
@@ -79,7 +83,7 @@ def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str
 
 
 def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded values, by section, replaced by those that are given."""
+    """Returns the recorded values, by section, replaced by the given ones."""
     both = dict(recorded)
     for name, value in given.items():
         section = both.get(name)
@@ -88,10 +92,11 @@ def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 
 def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The given values, with train.best_corpus added if the corpus that it names may have been renamed.
+    """Returns the given values, with train.best_corpus added if the corpus that it names may have been renamed.
 
-    This is so if data.valid is given with as many corpora as recorded, train.best_corpus is not given, and its recorded
-    value names a corpus. Its new value is the corpus at the same place in the given data.valid.
+    This may be the case if data.valid is given with as many corpora as recorded, train.best_corpus is not given, and
+    the recorded train.best_corpus names a corpus. The added value is the corpus at the same position in the given
+    data.valid.
     """
     flat, before, best = _flat(given), recorded.data.valid, recorded.train.best_corpus
     now = flat.get("data.valid")
@@ -102,7 +107,7 @@ def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Map
 
 
 def _refuse_moved(path: Path, directory: Path | None) -> None:
-    """Raises UsageError if the run directory was moved or copied: run_dir would start a new run elsewhere."""
+    """Raises UsageError if `path` is in a run directory that was moved or copied: a new run would start in run_dir."""
     here = path.resolve().parent
     is_run = (here / "data" / "corpora.json").exists() or any(here.glob("checkpoints/*/manifest.json"))
     if directory is None or not is_run or directory.resolve() == here:
@@ -146,7 +151,10 @@ def check_settings(config: Config, *, allow_changes: bool) -> None:
 
 
 def check_corpora(config: Config, before: DataRecord | None, now: Corpora, *, allow_changes: bool) -> None:
-    """Raises UsageError if the run started with corpora of another content, or in another order."""
+    """Raises UsageError if the run started with corpora of other contents, or in another order.
+
+    With `allow_changes`, the validation corpora may differ.
+    """
     if before is None:
         return
     for split, recorded, corpora in (("train", before.train, now.train), ("valid", before.valid, now.valid)):
@@ -165,9 +173,9 @@ def check_corpora(config: Config, before: DataRecord | None, now: Corpora, *, al
 
 
 def origin(corpora: Corpora, tokenizers: Tokenizers | None) -> dict[str, str]:
-    """Returns the sha256 of what the ids of a run were made from; without the tokenizers if they are not known yet.
+    """Returns the sha256 of the training corpora, and of the tokenizers if they are known, which determine the ids.
 
-    Each checkpoint stores it, so that it can be checked even if RUN/data is lost.
+    Each checkpoint stores both, so that they can be checked even if RUN/data is lost.
     """
     digests = {"training corpora": _digest(corpora.train)}
     return digests if tokenizers is None else digests | {"tokenizers": tokenizers.digest}
@@ -176,12 +184,12 @@ def origin(corpora: Corpora, tokenizers: Tokenizers | None) -> dict[str, str]:
 def check_checkpoint(
     config: Config, checkpoint: "Checkpoint | None", corpora: Corpora, tokenizers: Tokenizers | None
 ) -> None:
-    """Raises UsageError if the checkpoint belongs to other corpora or tokenizers, or is beyond the end of the run."""
+    """Raises UsageError if the checkpoint belongs to other corpora or tokenizers, or if it is beyond train.steps."""
     if checkpoint is None:
         return
     accepted = {name: {content} for name, content in origin(corpora, tokenizers).items()}
     if checkpoint.format == 1:
-        # Format 1 sorted the digests, and may have stored that of a repeated corpus only once.
+        # Format 1 sorted the digests, and may have stored the digest of a repeated corpus only once.
         digests = [one.compressed_digest for one in corpora.train]
         origins = ("".join(sorted(each)) for each in (digests, set(digests)))
         accepted["training corpora"] = {hashlib.sha256(each.encode()).hexdigest() for each in origins}
@@ -198,7 +206,7 @@ def check_checkpoint(
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a config by their dotted keys."""
+    """Returns the values of a config by their dotted keys."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
@@ -206,7 +214,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _best_by_place(config: Config) -> dict[str, Any]:
-    """train.best_corpus with the number of a corpus among several instead of its name, which may change."""
+    """Returns train.best_corpus with the number of the corpus in data.valid instead of its name, which may change."""
     best, corpora = config.train.best_corpus, config.data.valid
     if len(corpora) < 2:
         return {"train.best_corpus": ALL}
@@ -214,9 +222,9 @@ def _best_by_place(config: Config) -> dict[str, Any]:
 
 
 def measure(config: Config, corpora: Sequence[Corpus]) -> str:
-    """Returns what identifies the metric and the corpora that select the best model.
+    """Returns a string that identifies the metric and the corpora by which the best model is chosen.
 
-    Two scores can be compared only if the returned strings are equal.
+    The scores of two models can be compared only if these strings are equal.
     """
     best, names = config.train.best_corpus, config.data.valid
     decisive = corpora[names.index(best) :][:1] if best in names else corpora
@@ -225,5 +233,5 @@ def measure(config: Config, corpora: Sequence[Corpus]) -> str:
 
 
 def _digest(corpora: Sequence[Corpus]) -> str:
-    """The sha256 of the content of corpora, in their order."""
+    """Returns the sha256 of the contents of the corpora, in the given order."""
     return hashlib.sha256("\n".join(corpus.identity for corpus in corpora).encode()).hexdigest()

@@ -26,9 +26,10 @@ COMPRESSED_PREFIX = "packed "  # marks a `Corpus.compressed_digest` in data/corp
 
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Makes the run directory, and keeps other processes from training in it. Raises UsageError.
+    """Makes the run directory, and locks it, so that no other process trains in it during the `with` block.
 
-    The operating system releases the lock when the process ends, in whatever way.
+    The operating system releases the lock when the process ends, even if it crashes. Raises UsageError if another
+    process has the lock or the directory cannot be used, and ResourceError on Windows.
     """
     try:
         import fcntl
@@ -59,13 +60,13 @@ def lock(directory: Path) -> Iterator[None]:
 
 
 def checkpoint_steps(directory: Path) -> list[int]:
-    """Returns the steps that have a checkpoint in a directory, in order; none if there is no directory."""
+    """Returns the steps that have a checkpoint in a directory, in order. A missing directory has none."""
     names = [path.name for path in directory.glob("*") if path.is_dir()]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
 def read_metrics(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields each complete line of a metrics.jsonl, parsed and as text; nothing if there is no file."""
+    """Yields each valid and complete line of a metrics.jsonl, parsed and as text. A missing file has no lines."""
     if path.exists():
         for line in path.read_text(encoding="utf8", errors="replace").splitlines(keepends=True):
             with suppress(ValueError, KeyError, TypeError):
@@ -79,11 +80,11 @@ def has_begun(directory: Path) -> bool:
     return bool(checkpoint_steps(directory / "checkpoints"))
 
 
-# What the corpora of a run contain
+# The record of the corpora of a run
 
 
 class CorpusRecord(NamedTuple):
-    """A corpus as a run recorded it."""
+    """The name and the content of a corpus, as recorded by a run."""
 
     corpus: str  # its name in the config
     content: str  # its `Corpus.identity`; before format 2, COMPRESSED_PREFIX and its `Corpus.compressed_digest`
@@ -98,7 +99,10 @@ class DataRecord(NamedTuple):
 
 
 def read_data_record(directory: Path) -> DataRecord | None:
-    """Reads the record that was written when the run was last started; None if no run has begun."""
+    """Returns the record that was written when the run was last started, or None if no run has begun.
+
+    Raises UsageError if the record cannot be read.
+    """
     path = directory / "data" / "corpora.json"
     if not (path.exists() and has_begun(directory)):
         return None
@@ -123,17 +127,17 @@ def read_data_record(directory: Path) -> DataRecord | None:
 
 
 def same_content(before: CorpusRecord, now: Corpus) -> bool:
-    """Whether a recorded corpus has the content of this one."""
+    """Whether the given corpus has the same content as the recorded one."""
     return before.content in (now.identity, COMPRESSED_PREFIX + now.compressed_digest)
 
 
 def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool:
-    """Whether the recorded corpora have the content of these, in their order."""
+    """Whether the given corpora have the same contents as the recorded ones, in the same order."""
     return len(before) == len(now) and all(map(same_content, before, now))
 
 
 def write_records(config: Config, corpora: Corpora, old_valid: Sequence[CorpusRecord] = ()) -> None:
-    """Records the resolved config, and the content of each corpus.
+    """Writes the complete config to RUN/config.toml, and the digest of each corpus to RUN/data/corpora.json.
 
     `old_valid` is stored as `DataRecord.valid_of_format_1`. The caller passes it only if the newest checkpoint has
     format 1.
@@ -152,7 +156,7 @@ def write_records(config: Config, corpora: Corpora, old_valid: Sequence[CorpusRe
 
 
 def to_toml(config: Config) -> str:
-    """Returns every setting as TOML, which `load` reads back to an equal config."""
+    """Returns every setting as TOML. `load` reads an equal config from it."""
     lines: list[str] = []
     for name, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):
@@ -163,5 +167,5 @@ def to_toml(config: Config) -> str:
 
 
 def _toml(value: object) -> str:
-    """JSON strings, numbers, booleans and arrays are TOML, if characters are not escaped, and DEL is."""
+    """Returns a value as TOML: as JSON in which DEL is escaped, and characters beyond ASCII are not."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as requests to stop: the first one is handled, a second one ends the process immediately."""
+"""Handles SIGTERM and Ctrl-C as requests to stop. The first one is recorded; a second one ends the process at once."""
 
 import logging
 import signal
@@ -12,11 +12,11 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Records whether a signal has asked to stop, and raises an exception where work may be interrupted."""
+    """Records whether a signal has asked to stop, and raises an exception if the work may be interrupted."""
 
     def __init__(self, interruption: Callable[[int], BaseException], *, interruptible: bool, message: str = ""):
-        """`interruption` makes the exception for a signal, and `message` is logged then; `interruptible`: whether work
-        may be interrupted now."""
+        """`interruption` returns the exception for a signal. `message` is logged when a signal arrives.
+        `interruptible`: whether work may be interrupted outside the blocks of the method `interruptible`."""
         self.signal: int | None = None
         self.handled: Sequence[int] = ()
         self._message = message

@@ -17,14 +17,14 @@ FLUSH_SECONDS = 30  # so that a running training can be watched
 
 
 class TensorBoardWriter:
-    """A file of events. If it cannot be written, a warning is logged and training continues.
+    """Writes a file of events. If the file cannot be written, a warning is logged and training continues.
 
-    It does not use SummaryWriter of tensorboardX, whose thread ends when the disk is full, so that the training soon
-    waits for it forever.
+    This class does not use SummaryWriter of tensorboardX. The thread of a SummaryWriter ends when the disk is full, and
+    the training would soon wait for that thread forever.
     """
 
     def __init__(self, directory: Path, step: int):
-        """Hides the metrics of steps after `step`, which an interrupted run may have written."""
+        """Opens a new file, which hides the metrics of later steps than `step` that an interrupted run has written."""
         self._records: RecordWriter | None = None
         self._flushed = time.monotonic()
         with self._tolerating_errors():

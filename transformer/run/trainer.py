@@ -1,4 +1,4 @@
-"""Starts or resumes the run of a config: checks, data, state, and then the loop (training/loop.py)."""
+"""Starts or resumes the run of a config: checks it, prepares data and state, and runs the loop (training/loop.py)."""
 
 import logging
 from collections.abc import Sequence
@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 def train(config: Config, *, allow_changes: bool = False) -> None:
     """Trains the run of a config, or resumes it from its newest checkpoint.
 
-    With `allow_changes`, settings may have changed that affect the result (`Effect.CHANGES_RESULT`). Raises the errors
-    of errors.py; Preempted or Interrupted, after saving, if a signal asked to stop.
+    With `allow_changes`, settings that affect the result (`Effect.CHANGES_RESULT`) may differ from those that the run
+    started with. Raises the errors of errors.py; among them Preempted or Interrupted, after saving, if a signal has
+    asked to stop.
     """
     with reporting_full_disk(config.directory), stop_on_signal() as stop, run_dir.lock(config.directory):
         try:
@@ -100,7 +101,7 @@ def _train(setup: Setup, corpora: Corpora, recorded: DataRecord | None, stop: St
 
 
 def _initial(setup: Setup, shapes: TrainState) -> tuple[TrainState, TrainingProgress]:
-    """The state before the first update. A model that training starts from is validated first."""
+    """Returns the state before the first update. The model of train.init_from is validated before that update."""
     if setup.config.train.init_from:
         weights = initial_model.weights(setup.config.directory, shapes.model)
         return make_initial_state(setup, shapes, weights), TrainingProgress(validated=-1)

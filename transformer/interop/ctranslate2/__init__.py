@@ -1,1 +1,1 @@
-"""Export to CTranslate2."""
+"""Exports models to CTranslate2."""

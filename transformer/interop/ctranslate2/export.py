@@ -1,7 +1,7 @@
-"""Export to CTranslate2 (Klein et al. 2020), an engine for translation models on CPUs and GPUs in production.
+"""Exports models to CTranslate2 (Klein et al. 2020), an engine for translation models on CPUs and GPUs in production.
 
 Writes model.bin, config.json and the vocabulary for CTranslate2, the SentencePiece models, and a README.md that shows
-how to call it.
+how to translate with them.
 """
 
 import json
@@ -25,7 +25,7 @@ from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig
 
 PROGRAM = "CTranslate2"
-MIN_POSITIONS = 1024  # in the table of a sinusoidal model, which CTranslate2 does not compute
+MIN_POSITIONS = 1024  # rows of the exported sinusoidal table, because CTranslate2 does not compute one
 ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
 SUPPORTED: dict[str, Values] = COMMON | {
     "model.activation": tuple(ACTIVATIONS),
@@ -35,7 +35,7 @@ SUPPORTED: dict[str, Values] = COMMON | {
     "decode.stop": ("full",),
 }
 
-Take = Callable[[str], np.ndarray]  # a parameter of one layer by its name in it
+Take = Callable[[str], np.ndarray]  # returns a parameter of one layer by its name in the layer
 
 
 def check(tokenizers: Tokenizers, config: ModelConfig) -> None:
@@ -78,7 +78,7 @@ def exporter(
 
 
 def _specification(parameters: Parameters, config: ModelConfig) -> TransformerSpec:
-    """The parameters in the structure of CTranslate2. Raises UsageError for a parameter that has no place in it."""
+    """Returns the parameters in the structure of CTranslate2. Raises UsageError if one has no place there."""
     settings = config.model
     spec = TransformerSpec.from_config(
         (settings.encoder_layers, settings.decoder_layers),
@@ -139,7 +139,7 @@ def _set_feed_forward(spec: Any, take: Take) -> None:
 
 
 def _set_linear(spec: Any, take: Take, *maps: str) -> None:
-    """CTranslate2 has several maps of the same input as one, with weights [outputs, inputs]."""
+    """Joins linear layers with the same input into one, as CTranslate2 stores them, with weights [outputs, inputs]."""
     spec.weight = np.concatenate([_copy(take(f"{name}.kernel")).T for name in maps])
     spec.bias = np.concatenate([_copy(take(f"{name}.bias")) for name in maps])
 
@@ -149,12 +149,12 @@ def _set_norm(spec: Any, take: Take, norm: str) -> None:
 
 
 def _copy(values: Any) -> np.ndarray:
-    """A copy of the values in float32, because CTranslate2 quantizes in place."""
+    """Returns a copy of the values in float32, because CTranslate2 quantizes in place."""
     return np.array(values, np.float32)
 
 
 class CTranslate2:
-    """An exported model, run by CTranslate2: a `Peer` of agreement.py."""
+    """Runs an exported model with CTranslate2, as a `Peer` of agreement.py."""
 
     def __init__(self, directory: Path, tokenizers: Tokenizers, config: ModelConfig):
         self.name = f"CTranslate2 {ctranslate2.__version__}"
@@ -217,9 +217,9 @@ WITH_TAGS = """    tokens = []
 def options(tokenizers: Tokenizers, config: ModelConfig) -> dict[str, Any]:
     """Returns the options of `translate_batch` with which CTranslate2 translates like this package.
 
-    Control symbols are forbidden, unless the tokenizer encodes everything as pieces or bytes: such a model has seen no
-    control symbol in training but EOS. CTranslate2 removes forbidden tokens before the softmax, and this package after
-    it, so scores differ slightly.
+    Control symbols are forbidden, unless the tokenizer encodes everything as pieces or bytes: a model with such a
+    tokenizer has seen no control symbol but EOS in training. CTranslate2 removes forbidden tokens before the softmax,
+    and this package after it, so their scores differ slightly.
     """
     target, decode = tokenizers.target, config.decode
     found = {
@@ -236,7 +236,7 @@ def options(tokenizers: Tokenizers, config: ModelConfig) -> dict[str, Any]:
 
 
 def _readme(tokenizers: Tokenizers, config: ModelConfig) -> str:
-    """Returns the text in Markdown; it depends on the model alone."""
+    """Returns the text of the README.md, which depends only on the model."""
     target = tokenizers.target
     names = ("tokenizer.spm", "tokenizer.spm") if tokenizers.shared else ("source.spm", "target.spm")
     return README.format(

@@ -1,1 +1,1 @@
-"""Import from and export to Hugging Face's MarianMTModel."""
+"""Imports and exports models of Hugging Face's class MarianMTModel."""

@@ -1,4 +1,4 @@
-"""Export to a folder that MarianMTModel and MarianTokenizer of Hugging Face's Transformers load."""
+"""Exports models to a folder that MarianMTModel and MarianTokenizer of Hugging Face's Transformers load."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig
 
 PROGRAM = "Marian"
-MIN_POSITIONS = 512  # of an exported model
+MIN_POSITIONS = 512  # smallest max_position_embeddings of an exported model
 SUPPORTED: dict[str, Values] = COMMON | {
     "model.activation": ("relu", "gelu", "silu"),
     "model.norm": ("post",),
@@ -27,7 +27,7 @@ SUPPORTED: dict[str, Values] = COMMON | {
 
 
 def check(tokenizers: Tokenizers, config: ModelConfig) -> None:
-    """Raises UsageError, with the setting, if Marian does not support the model."""
+    """Raises UsageError if Marian does not support the model."""
     check_settings(PROGRAM, config, SUPPORTED)
     source, target = tokenizers.source, tokenizers.target
     check_pieces(PROGRAM, tokenizers)
@@ -104,7 +104,7 @@ def _generation(target: Tokenizer, config: ModelConfig) -> dict[str, Any]:
         "length_penalty": config.decode.length_penalty,
         "early_stopping": EARLY_STOPPING[config.decode.stop],
         "min_new_tokens": config.decode.min_length,
-        "max_length": config.max_target_length(config.max_length) + 1,  # it counts the start symbol
+        "max_length": config.max_target_length(config.max_length) + 1,  # the start symbol counts too
     }
 
 

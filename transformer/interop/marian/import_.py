@@ -1,11 +1,11 @@
-"""Import of a folder of Hugging Face's MarianMTModel, such as the OPUS-MT models.
+"""Imports the folder of a model of Hugging Face's MarianMTModel, such as an OPUS-MT model. Its files:
 
 config.json, generation_config.json   the shape, the special ids, how to decode
 model.safetensors, or pytorch_model.bin   (read without running any code in it: torch_file/)
-source.spm, target.spm                SentencePiece; its ids are not those of the model
-vocab.json, target_vocab.json         the ids, for both sides or for each side
-tokenizer_config.json                 languages
-card.json                             if the folder was exported by this package: the settings that Marian lacks
+source.spm, target.spm                SentencePiece models, whose ids are not those of the Marian model
+vocab.json, target_vocab.json         the ids of the pieces: one file for both sides, or one for each side
+tokenizer_config.json                 the languages, and the name of the unknown symbol
+card.json                             the settings that Marian lacks, if this package exported the folder
 """
 
 import json
@@ -29,12 +29,12 @@ from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
 from transformer.translation.model_config import ModelConfig
 
-MAX_BYTES = 1 << 26  # of a JSON file
+MAX_BYTES = 1 << 26  # largest size of a JSON file
 REQUIRED = {  # the only supported values of some settings
     "model_type": "marian", "normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False,
     "static_position_embeddings": True,
 }  # fmt: skip
-SUPPORTED_VALUES: dict[str, tuple[Any, ...]] = {  # of rules of generation: mostly those that disable them
+SUPPORTED_VALUES: dict[str, tuple[Any, ...]] = {  # of rules of generation; most values disable the rule
     "do_sample": (False,), "num_beam_groups": (1,), "diversity_penalty": (0,), "penalty_alpha": (0,),
     "repetition_penalty": (1,), "encoder_repetition_penalty": (1,), "guidance_scale": (1,),
     "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,), "forced_bos_token_id": (),
@@ -54,7 +54,10 @@ class Imported(NamedTuple):
 
 
 def import_marian(directory: Path, source: str = "", target: str = "") -> Imported:
-    """Reads the model, with the languages of the folder if none are given. Raises UsageError if it is not supported."""
+    """Reads the model in a folder. A language that is not given is taken from the folder.
+
+    Raises UsageError if the model cannot be read or is not supported.
+    """
     try:
         settings = _read_json(directory / "config.json")
         generation = settings | _read_json(directory / "generation_config.json", required=False)
@@ -92,7 +95,7 @@ def import_marian(directory: Path, source: str = "", target: str = "") -> Import
 
 
 def _language(*codes: Any) -> str:
-    """The first one that is a text and not empty."""
+    """Returns the first code that is a string and not empty."""
     return next(one_line(code) for code in codes if code and isinstance(code, str))
 
 
@@ -125,7 +128,7 @@ def _read_tensors(directory: Path) -> dict[str, np.ndarray]:
 
 
 def _model(settings: Settings, exported: Settings | None, output_bias: bool) -> Settings:
-    """The section [model]. Raises UsageError if it cannot express the settings."""
+    """Returns the values of [model]. Raises UsageError if [model] cannot express the settings."""
     for key, value in REQUIRED.items():
         if settings.get(key, value) != value:
             raise UsageError(f"config.json: {key} is {settings[key]!r}; only {value!r} can be imported")
@@ -160,7 +163,7 @@ def _model(settings: Settings, exported: Settings | None, output_bias: bool) -> 
 
 
 def _decode(generation: Settings) -> Settings:
-    """The settings of decoding of the folder; the others get their defaults."""
+    """Returns the values of [decode] that the folder has. The other settings of [decode] get their defaults."""
     rules = {value: key for key, value in marian.EARLY_STOPPING.items()}
     return {
         "beam_size": generation.get("num_beams") or Decode().beam_size,
@@ -182,7 +185,7 @@ def _check_generation(generation: Settings) -> None:
 
 
 def _precision(tensors: dict[str, np.ndarray]) -> str:
-    """The precision of all tensors, or float32 if they differ."""
+    """Returns the precision of the tensors, or float32 if they have several. Raises UsageError for an unknown one."""
     found = {str(values.dtype) for name, values in tensors.items() if name not in marian.POSITIONS}
     if found - {"float32", "float16", "bfloat16"}:
         raise UsageError(
@@ -200,7 +203,7 @@ def _tokenizers(directory: Path, settings: Settings, generation: Settings, unkno
     pieces.append(pieces[0] if shared else _pieces(directory / "target_vocab.json", sizes[1]))
     source, target = (Tokenizer.load(directory / name) for name in ("source.spm", "target.spm"))
     start, banned = settings["decoder_start_token_id"], {words[0] for words in generation.get("bad_words_ids") or []}
-    # If the vocabularies are separate, only the target uses these ids, unless both have the same piece.
+    # If the vocabularies are separate, `start` and `banned` apply to the source only where both have the same piece.
     both = {index for index, (one, other) in enumerate(zip(*pieces, strict=False)) if one == other}
     sides = [
         _side(source, pieces[0], settings, unknown, start if start in both else None, banned & both),
@@ -212,7 +215,7 @@ def _tokenizers(directory: Path, settings: Settings, generation: Settings, unkno
 
 
 def _pieces(path: Path, size: int) -> list[str]:
-    """The pieces by id; an id without a piece gets one that no text contains."""
+    """Returns the pieces by id. An id without a piece gets the name `<unused ID>`. Raises UsageError for wrong ids."""
     ids = _read_json(path)
     if not all(type(index) is int and 0 <= index < size for index in ids.values()):
         raise UsageError(f"{path}: an id is not a number, or not below the {size} of config.json")
@@ -227,7 +230,7 @@ def _pieces(path: Path, size: int) -> list[str]:
 def _side(
     model: Tokenizer, pieces: list[str], settings: Settings, unknown: str, used_start: int | None, banned: set[int]
 ) -> Tokenizer:
-    """A tokenizer with the ids of the model; with SentencePiece's own ids if they are the same.
+    """Returns a tokenizer with the ids of the Marian model: `model` itself if SentencePiece's own ids are the same.
 
     `used_start` is None if the vocabulary lacks the start symbol.
     """
@@ -253,7 +256,10 @@ def _side(
 
 
 def _parameters(tensors: dict[str, np.ndarray], config: ModelConfig) -> Transformer:
-    """Raises UsageError if a tensor does not fit the config, or has NaN or infinite values."""
+    """Returns the model with these tensors in float32.
+
+    Raises UsageError if a tensor does not fit the config, or has NaN or infinite values.
+    """
     width = config.model.d_model
     for name in marian.POSITIONS:
         if name in tensors:

@@ -1,8 +1,8 @@
 """The names of parameters in Hugging Face's MarianMTModel (Junczys-Dowmunt et al. 2018; OPUS-MT) and in this package.
 
 A Marian model has layer norms after the sublayers and none at the end, and sinusoidal positions (sines first, then
-cosines). It starts a translation with the padding symbol, whose embedding is zero. Its linear maps are stored as
-[outputs, inputs].
+cosines). It starts a translation with the padding symbol, whose embedding is zero. The weights of its linear layers
+have the shape [outputs, inputs].
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from transformer.config import Model
 from transformer.config.section import NonNegative, Size
 from transformer.errors import UsageError
 
-EPSILON = 1e-5  # of its layer norms, which no config states
-ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}  # its names -> names of this package
+EPSILON = 1e-5  # of Marian's layer norms; it is not in the config.json of a model
+# names in Marian -> names in this package
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
 # decode.stop -> early_stopping
 EARLY_STOPPING: dict[str, bool | str] = {"full": True, "unlikely": False, "certain": "never"}
@@ -35,7 +36,7 @@ _DECODER = _ENCODER | {
 }
 _SHARED, _OUTPUT = "model.shared.weight", "lm_head.weight"
 _SOURCE, _TARGET = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"
-_TABLES = {  # tie_embeddings -> table -> its possible names in Marian; the first one is written
+_TABLES = {  # tie_embeddings -> table -> its possible names in Marian; the first one is used for exports
     "all": {"source_embedding.table": (_SHARED, _OUTPUT, _SOURCE, _TARGET)},
     "decoder": {
         "source_embedding.table": (_SOURCE, _SHARED),
@@ -69,7 +70,7 @@ class MarianFields(BaseModel):
 
 
 def _places(settings: Model) -> dict[str, tuple[str, int]]:
-    """The parameters of layers: the name in Marian -> the name in this package and the number of the layer."""
+    """Maps the Marian name of each parameter of a layer to its name in this package and the number of the layer."""
     places = {}
     sides = (("encoder", _ENCODER, settings.encoder_layers), ("decoder", _DECODER, settings.decoder_layers))
     for side, names, layers in sides:
@@ -83,12 +84,12 @@ def _places(settings: Model) -> dict[str, tuple[str, int]]:
 
 
 def _transposed(ours: str, values: np.ndarray) -> np.ndarray:
-    """The values in the layout of the other program, which differs for linear maps."""
+    """Returns the values in the layout of the other program: the weights of linear layers are transposed."""
     return values.T if ours.endswith(".kernel") else values
 
 
 def to_marian(parameters: Mapping[str, np.ndarray], settings: Model) -> dict[str, np.ndarray]:
-    """Returns the tensors of a MarianMTModel by its names; tied tables occur once."""
+    """Returns the parameters under the names of MarianMTModel. Tied embedding tables occur only once."""
     tensors = {}
     for theirs, (ours, layer) in _places(settings).items():
         tensors[theirs] = np.ascontiguousarray(_transposed(ours, parameters[ours][layer]))

@@ -1,4 +1,4 @@
-"""Runs a saved MarianMTModel with Hugging Face Transformers: a `Peer` of agreement.py."""
+"""Runs a saved MarianMTModel with Hugging Face Transformers, as a `Peer` of agreement.py."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ ROWS = 16  # sentences at a time
 
 
 class Marian:
-    """The model in float32, on the CPU."""
+    """Runs the model in float32, on the CPU."""
 
     def __init__(self, directory: Path, tokenizers: Tokenizers, config: ModelConfig):
         self.name = f"Transformers {transformers.__version__}"
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         settings: Any = MarianConfig.from_pretrained(str(directory))
-        # Beyond max_position_embeddings, Transformers raises IndexError. It computes tables of another size again.
+        # Transformers raises IndexError beyond max_position_embeddings. It computes a table of another size again.
         settings.max_position_embeddings = max(
             settings.max_position_embeddings, config.max_target_length(config.max_length)
         )

@@ -1,9 +1,9 @@
 """Reads the pickles in a file of `torch.save` without executing any code in them.
 
-The only file of this package that imports `pickle`. A pickle is a program for a stack machine (`pickletools` describes
-its instructions). Before Python's Unpickler runs it, `_scan` refuses every instruction that torch.save does not write,
-and what would take unbounded memory or time: a memo entry with a large number, and tuples that contain many others. The
-Unpickler then finds no names but those of tensors, and what it calls is defined here.
+This is the only file of this package that imports `pickle`. A pickle is a program for a stack machine (`pickletools`
+describes its instructions). Before Python's Unpickler runs a pickle, `_scan` refuses every instruction that torch.save
+does not write, and everything that could take unbounded memory or time: a memo entry with a large number, and tuples
+that contain many others. The Unpickler can then look up only the names in NAMES, and calls only what is defined here.
 """
 
 import io
@@ -21,9 +21,9 @@ import ml_dtypes
 import numpy as np
 
 MAX_INSTRUCTIONS = 1_000_000  # of one pickle; torch.save writes about thirty for each tensor
-MAX_TUPLE = 10_000  # items of a tuple and of the tuples in it; hashing takes time in proportion
+MAX_TUPLE = 10_000  # items of a tuple and of the tuples in it, because all of them are hashed
 MAX_DIMENSIONS = 8
-MAX_ELEMENTS = 1 << 40  # of a shape, each 0 counted as 1: so strides and sizes in bytes stay below 2^63
+MAX_ELEMENTS = 1 << 40  # of a shape, with 0 counted as 1; so strides and sizes in bytes are below 2^63
 INSTRUCTIONS = {
     "PROTO", "FRAME", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
     "SHORT_BINUNICODE", "BINUNICODE", "EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "APPEND", "APPENDS",
@@ -37,7 +37,7 @@ INTEGERS = {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers that are elsewhere in the file, under a key."""
+    """A block of numbers that is stored elsewhere in the file, under a key."""
 
     key: str  # digits
     dtype: np.dtype
@@ -68,16 +68,16 @@ class Tensor:
 
 
 class Reader:
-    """Reads one pickle after another. Raises ValueError if torch.save does not write such a pickle."""
+    """Reads one pickle after another. Raises ValueError for a pickle that torch.save does not write."""
 
     def __init__(self, content: io.BytesIO) -> None:
-        self._content = content  # in memory: reading a length that is wrong allocates no more than there is
+        self._content = content  # in memory, so that a wrong length cannot allocate more than its size
         self.storages: dict[str, Storage] = {}  # of all pickles so far, by key
 
     def read(self) -> object:
         """Returns the value of the next pickle: constants, lists, tuples, dictionaries and Tensors."""
         start = self._content.tell()
-        # pickletools warns about arguments of instructions that are refused
+        # pickletools warns about the arguments of instructions that are refused anyway
         with warnings.catch_warnings(action="ignore"):
             _scan(self._content)
         end = self._content.tell()
@@ -90,8 +90,8 @@ class Reader:
 
 
 def _scan(content: io.BytesIO) -> None:
-    """Raises ValueError unless the next pickle has only the INSTRUCTIONS, and bounded tuples and memo."""
-    stack: list[int] = []  # for each object, its own and the contained tuples' items; -1: a mark
+    """Raises ValueError if the next pickle has an instruction not in INSTRUCTIONS, or too large a tuple or memo."""
+    stack: list[int] = []  # for each object, the number of items in it and in its tuples; -1: a mark
     memo: dict[int, int] = {}
     for count, (code, argument, _) in enumerate(pickletools.genops(content)):
         if code.name not in INSTRUCTIONS:
@@ -118,7 +118,7 @@ def _scan(content: io.BytesIO) -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    """An Unpickler that knows the names of tensors and no others."""
+    """An Unpickler that can look up only the names in NAMES."""
 
     def __init__(self, program: io.BytesIO, storages: dict[str, Storage]) -> None:
         super().__init__(program)
@@ -133,7 +133,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, identity: object) -> Storage:
         match identity:
-            # `views`: in the legacy format, a storage within another one, which torch has not written since 0.4
+            # `views`: in the legacy format, a part of another storage; torch has not written these since 0.4
             case "storage", np.dtype() as dtype, str(key), str(), int(count), *views if not any(views):
                 storage = Storage(key, dtype, count)
             case _:
@@ -152,7 +152,7 @@ def _parameter(tensor: Tensor, *_: object) -> Tensor:
 
 
 def _tensor(*arguments: object) -> Tensor:
-    """Raises ValueError if the tensor is larger than its storage."""
+    """Returns the tensor. Raises ValueError if its shape or strides are impossible, or if it exceeds its storage."""
     match arguments:
         # `more` may state that the numbers are to be negated or conjugated
         case Storage() as storage, int(offset), tuple(shape), tuple(strides), _, _, *more if not any(more):
@@ -172,7 +172,7 @@ def _tensor(*arguments: object) -> Tensor:
 
 
 NAMES: dict[tuple[str, str], Callable[..., Any] | np.dtype] = {
-    ("collections", "OrderedDict"): lambda: OrderedDict(),  # without arguments
+    ("collections", "OrderedDict"): lambda: OrderedDict(),  # called without arguments
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,

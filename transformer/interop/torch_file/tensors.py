@@ -1,7 +1,7 @@
 """Reads the tensors in a file of `torch.save(state_dict)` without PyTorch, and without executing any code in it.
 
-A pickle lists the tensors (pickles.py). Their bytes are beside it in a zip file or, before torch 1.6, after it. Several
-tensors may share a storage.
+A pickle lists the tensors (pickles.py). Their bytes are in other members of the same zip file or, before torch 1.6,
+after the pickle. Several tensors may share a storage.
 
     zip       NAME/data.pkl, NAME/byteorder (optional), NAME/data/KEY for each storage; nothing is compressed
     legacy    pickles of a magic number, a version, the system, the dictionary and the list of keys; then, for each
@@ -26,10 +26,11 @@ LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file by name, in their own dtypes (bfloat16 is that of ml_dtypes).
+    """Returns the tensors of a file by name, in their own dtypes (bfloat16 is that of ml_dtypes).
 
-    They are read-only, and share memory if they share storage in the file. The file is not trusted: reading it takes at
-    most 300 MiB of memory plus twice its size. Raises UsageError.
+    The arrays are read-only, and share memory if their tensors share a storage. The file is not trusted: reading it
+    takes at most 300 MiB of memory plus twice its size. Raises UsageError if the file is damaged, or if torch.save does
+    not write such a file.
     """
     try:
         if not path.is_file():  # links are accepted: the cache of Hugging Face has symbolic links
@@ -53,14 +54,14 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
 
 
 class _File(io.FileIO):
-    """A file that is read in pieces: zipfile reads the list of members, which may have any length, in one call."""
+    """A file that returns at most MAX_BYTES per read: zipfile reads the list of members, of any length, in one call."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(MAX_BYTES if size is None or size < 0 else min(size, MAX_BYTES))
 
 
 def _take(file: IO[bytes], size: int) -> bytes:
-    """Reads `size` bytes. A wrong size takes no more memory than the file has bytes."""
+    """Reads `size` bytes. Raises ValueError, without allocating `size` bytes, if the file has fewer."""
     pieces, missing = [], size
     while missing and (piece := file.read(min(missing, MAX_BYTES))):
         pieces.append(piece)
@@ -92,7 +93,7 @@ def _read_zip(file: _File, size: int) -> dict[str, np.ndarray]:
 
 
 def _members(found: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, without the folder that contains all of them."""
+    """Returns the members by name, without their common folder. Raises ValueError if torch.save did not write them."""
     folders = [info.filename[:-8] for info in found if re.fullmatch(r"[^/]+/data\.pkl", info.filename)]
     if len(folders) != 1:
         raise ValueError("a zip file without one data.pkl; torch.save writes one")
