@@ -132,7 +132,7 @@ def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Token
 
 
 def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> Tokenizers:
-    """Loads the tokenizers that the config names, or else trains them, unless `directory` has them already."""
+    """Loads the tokenizers that the config names. If it names none, loads those in `directory`, or trains them."""
     if config.tokenizer.models:
         return load_tokenizers(config.tokenizer.models)
     description = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])

@@ -55,7 +55,8 @@ class Tokenizer:
     def _known_or_new(self, index: int, piece: str) -> int:
         """Returns the id of a control symbol. If `index` is negative, adds the symbol with a name that no piece has.
 
-        Exports identify pieces by name, and the usual name may be that of a user-defined symbol of the model.
+        The name must be new, because exports identify pieces by name, and a user-defined piece of the SentencePiece
+        model may have the usual name of the control symbol.
         """
         if index >= 0:
             return index

@@ -64,7 +64,10 @@ def find_damage(directory: Path, files: Mapping[str, Any]) -> str | None:
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Returns the content as JSON, with its sha256 under "seal", because no other file has the digest of a manifest."""
+    """Returns the content as JSON, with its sha256 added under "seal".
+
+    A manifest contains the sha256 of the other files, but no other file contains that of the manifest.
+    """
     sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return json.dumps({**content, "seal": sha256}, indent=1)
 

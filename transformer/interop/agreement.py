@@ -29,7 +29,7 @@ class Peer(Protocol):
 
 
 class Agreement(NamedTuple):
-    """The result of a comparison."""
+    """How well the translations and scores of a model agree with those of another program that has the same weights."""
 
     peer: str
     sentences: int

@@ -71,6 +71,6 @@ class Parameters(dict[str, np.ndarray]):
         return super().__getitem__(name)
 
     def check_all_read(self, program: str) -> None:
-        """Raises UsageError if a parameter was never read."""
+        """Raises UsageError if the export has not read a parameter of the model, so that the export would lack it."""
         if self._unread:
             raise UsageError(f"{program} has no equivalent of the parameter {min(self._unread)}")

@@ -30,7 +30,7 @@ def read_config(run: Path) -> Config:
 
 
 def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
-    """Returns the latest `count` steps that have a checkpoint, in order. Raises UsageError if there are fewer."""
+    """Returns the latest `count` steps with a checkpoint, in ascending order. Raises UsageError if there are fewer."""
     return _first(run, checkpoint_steps(run / "checkpoints")[::-1], count, settings, "checkpoints")
 
 

@@ -1,8 +1,9 @@
 """Saves and restores checkpoints, which contain all that is needed to resume a run. Only this file calls Orbax.
 
     checkpoints/STEP/state/          the arrays, in the format of Orbax
-    checkpoints/STEP/manifest.json   format version, version of this package, step, progress, environment and origin of
-                                     the run, the sha256 of each file, and that of the manifest itself
+    checkpoints/STEP/manifest.json   the versions of the format and of this package; the step, and the progress of the
+                                     run; its environment; the sha256 of its tokenizers, corpora and initial model, of
+                                     each file of the checkpoint, and of the rest of the manifest
 
 Manifests of older formats are converted when they are read (`_upgraded`). Unknown fields of the progress are ignored;
 missing ones get their defaults.

@@ -167,5 +167,5 @@ def to_toml(config: Config) -> str:
 
 
 def _toml(value: object) -> str:
-    """Returns a value as TOML: as JSON in which DEL is escaped, and characters beyond ASCII are not."""
+    """Returns a value as TOML. Its JSON is valid TOML, if DEL is escaped; characters beyond ASCII are not escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -83,7 +83,8 @@ def _metrics(losses: np.ndarray, hypotheses: Sequence[str], references: Sequence
 
 
 def _short_names(corpora: Sequence[str]) -> list[str]:
-    """Returns unique names: the last parts of the paths or, if two are equal, the paths, numbered if two are equal."""
+    """Returns unique names: the last part of each path. If two are equal, all names are full paths; if two paths
+    are equal too, all names are numbered."""
     ends = [Path(corpus).name for corpus in corpora]
     names = ends if len(set(ends)) == len(ends) else list(corpora)
     if len(set(names)) == len(names):

@@ -22,12 +22,12 @@ _BREAKS = (
 
 
 def split_line(text: str, encode: Encode, max_tokens: int) -> list[list[int]]:
-    """Returns the ids of the segments of a line, each of at most `max_tokens`; blank segments are left out."""
+    """Splits a line into segments of at most `max_tokens` tokens. Returns the token ids of each that is not blank."""
     return [segment for segment in _split(text, encode, max_tokens, 0) if segment]
 
 
 def _split(text: str, encode: Encode, max_tokens: int, level: int) -> list[list[int]]:
-    """Returns the ids of the segments. The text is cut at the breaks of `level`, and pieces are joined while they fit.
+    """Returns the token ids of each segment. The text is cut at the breaks of `level`; pieces that fit are joined.
 
     A piece that does not fit alone is split at the next level. The levels are sentences, clauses, words, blank runs.
     """

@@ -9,8 +9,8 @@ CHARACTERS = 1 << 20  # a window ends with the line at which it has so many char
 def windows(lines: Iterable[str | None], is_ready: Callable[[], bool] = lambda: True) -> Iterator[list[str | None]]:
     """Yields the lines in lists. A list ends when it has LINES lines, or at least CHARACTERS characters.
 
-    A list also ends if `is_ready()` returns that the next line has not arrived yet, so that a line that is typed into a
-    terminal is translated at once.
+    A list also ends if `is_ready()` is false, because the next line has not arrived yet, so that a line that is typed
+    into a terminal is translated at once.
     """
     window: list[str | None] = []
     characters = 0

@@ -169,7 +169,7 @@ def reported_speech(rng: Random) -> Pair:
 def relative(rng: Random) -> Pair:
     """The woman who helps me is friendly. / Die Frau, die mir hilft, ist freundlich."""
     subject = noun_phrase(rng, Kind.PEOPLE, definite=True, described=0.1)
-    article = decline_determiner(words.THE, subject.gender, Case.NOMINATIVE)  # looks like the relative pronoun
+    article = decline_determiner(words.THE, subject.gender, Case.NOMINATIVE)  # the relative pronoun has this form too
     pronoun = replace(WHO, german=(article,), person=subject.person)
     who, die = verb_clause(rng, rng.choice(TENSES), pronoun, timed=0).subordinate("", "")
     whole = replace(subject, english=f"{subject.english} {who}", german=(f"{subject.german[0]}, {die},",))
