@@ -1,4 +1,4 @@
-"""Imports an object by its name "module:object" from a table, so that it is imported only when it is needed."""
+"""Tables of objects that are imported only when they are needed: a table has the name "module:object" of each."""
 
 import importlib
 from typing import Any

@@ -64,7 +64,7 @@ class Corpus:
         digest = hashlib.sha256()
         if not self.files:
             for pair in self:
-                digest.update(repr(tuple(pair)).encode())  # quoted and escaped: other pairs give other bytes
+                digest.update(repr(tuple(pair)).encode())  # repr quotes: different pairs give different bytes
         for path in self.files:
             with open_file(path) as stream:
                 content = hashlib.sha256()

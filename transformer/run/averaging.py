@@ -35,7 +35,8 @@ def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
 
 
 def best_steps(run: Path, count: int, settings: Train) -> list[int]:
-    """Returns, among the steps that have a checkpoint, the `count` steps with the best validations, in order.
+    """Returns, among the steps that have a checkpoint, the `count` steps with the best validations, in ascending
+    order of steps.
 
     If two validations are equally good, the earlier step is preferred. Raises UsageError if there are fewer steps.
     """

@@ -66,7 +66,7 @@ def report_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
 
 
 def record_environment(directory: Path, step: int, now: Mapping[str, Any]) -> None:
-    """Adds the environment to RUN/environment.json, unless the run has trained in the same one up to `step`.
+    """Adds the environment to RUN/environment.json, unless the last one recorded before `step` is equal.
 
     Removes the entries of later steps, which an interrupted run may have written.
     """

@@ -33,10 +33,10 @@ EFFECTS = {setting.key: setting.effect for setting in loading.settings()}
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Loads the config of a training from the file at `path`, the dotted keys in `overrides`, and RUN/config.toml.
+    """Loads the config of a run from the file at `path`, the dotted keys in `overrides`, and RUN/config.toml.
 
     `overrides` take precedence over the file, and the file over RUN/config.toml. Raises UsageError if the config is not
-    valid, or if the file is in a run directory that has been moved or copied, so that its run_dir is another place.
+    valid, or if the file is in a run directory that has been moved or copied: run_dir then names another place.
     """
     given = loading.read(path, overrides)
     directory = _directory(given)
@@ -63,7 +63,7 @@ def _directory(given: Mapping[str, Any]) -> Path | None:
 
 
 def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str, Any]:
-    """Returns the values that the run in the directory has recorded, if one has begun, replaced by the given ones."""
+    """Returns the given values. If a run has begun in the directory, adds its recorded values of the other keys."""
     if directory is None or not has_begun(directory) or not (path := directory / "config.toml").exists():
         return dict(given)
     recorded = loading.read(path)
@@ -83,7 +83,7 @@ def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str
 
 
 def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the recorded values, by section, replaced by the given ones."""
+    """Merges two configs, section by section; a given value takes precedence over a recorded one."""
     both = dict(recorded)
     for name, value in given.items():
         section = both.get(name)

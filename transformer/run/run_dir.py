@@ -139,8 +139,8 @@ def same_contents(before: Sequence[CorpusRecord], now: Sequence[Corpus]) -> bool
 def write_records(config: Config, corpora: Corpora, old_valid: Sequence[CorpusRecord] = ()) -> None:
     """Writes the complete config to RUN/config.toml, and the digest of each corpus to RUN/data/corpora.json.
 
-    `old_valid` is stored as `DataRecord.valid_of_format_1`. The caller passes it only if the newest checkpoint has
-    format 1.
+    `old_valid` is what an earlier version recorded of the validation corpora, for as long as the newest checkpoint is
+    of that version (format 1).
     """
     (config.directory / "data").mkdir(exist_ok=True)
     contents = {

@@ -24,7 +24,7 @@ class TensorBoardWriter:
     """
 
     def __init__(self, directory: Path, step: int):
-        """Opens a new file, which hides the metrics of later steps than `step` that an interrupted run has written."""
+        """Opens a new file. TensorBoard then hides the metrics after `step` in earlier files."""
         self._records: RecordWriter | None = None
         self._flushed = time.monotonic()
         with self._tolerating_errors():

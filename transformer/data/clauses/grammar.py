@@ -148,7 +148,7 @@ def assemble(
 
 
 def modal_verb(rng: Random, negated: bool) -> Modal:
-    """Returns a random modal verb: not "must" if `negated`, because "must not" is "nicht dürfen", not "nicht müssen"."""
+    """Returns a random modal verb; not "must" if `negated`: "must not" is "nicht dürfen", not "nicht müssen"."""
     return rng.choice(words.MODALS if negated else (*words.MODALS, words.MUST))
 
 

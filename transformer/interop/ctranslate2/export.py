@@ -217,9 +217,9 @@ WITH_TAGS = """    tokens = []
 def options(tokenizers: Tokenizers, config: ModelConfig) -> dict[str, Any]:
     """Returns the options of `translate_batch` with which CTranslate2 translates like this package.
 
-    Control symbols are forbidden, unless the tokenizer encodes everything as pieces or bytes: a model with such a
-    tokenizer has seen no control symbol but EOS in training. CTranslate2 removes forbidden tokens before the softmax,
-    and this package after it, so their scores differ slightly.
+    The symbols for padding, start and unknown are forbidden in the output. This is not needed if the tokenizer encodes
+    unknown characters as bytes: the model has then never seen these symbols as targets, so it does not produce them.
+    CTranslate2 removes forbidden tokens before the softmax, and this package after it, so their scores differ slightly.
     """
     target, decode = tokenizers.target, config.decode
     found = {

@@ -22,7 +22,8 @@ class Marian:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         settings: Any = MarianConfig.from_pretrained(str(directory))
-        # Transformers raises IndexError beyond max_position_embeddings. It computes a table of another size again.
+        # Transformers raises IndexError beyond max_position_embeddings. If that is not the size of the table of
+        # positions in the file, it computes a new table.
         settings.max_position_embeddings = max(
             settings.max_position_embeddings, config.max_target_length(config.max_length)
         )
