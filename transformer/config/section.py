@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """Frozen settings with their default, meaning (the docstring below each), bounds and effect on a run."""
+    """Frozen settings. Each has a default, bounds, a description (the docstring below it) and an effect on a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 

@@ -64,7 +64,7 @@ class Corpus:
         digest = hashlib.sha256()
         if not self.files:
             for pair in self:
-                digest.update(repr(tuple(pair)).encode())  # repr quotes: different pairs give different bytes
+                digest.update(repr(tuple(pair)).encode())  # repr adds quotes: pairs cannot run together
         for path in self.files:
             with open_file(path) as stream:
                 content = hashlib.sha256()

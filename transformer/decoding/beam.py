@@ -124,7 +124,7 @@ def _best_continuations(state: BeamState[AnyCache], next_BKV: Array) -> Candidat
 
 
 def _finish(finished: Hypotheses, candidates: Candidates, length: Array, rules: Rules) -> Hypotheses:
-    """Returns the K best among the finished hypotheses and those of the first K candidates that end now."""
+    """Returns the K best of the earlier finished hypotheses and of the first K candidates, as far as these end now."""
     B, K = finished.lengths.shape
     log_probabilities = candidates.log_probabilities_BJ[:, :K]
     lengths = jnp.broadcast_to(length, (B, K))

@@ -92,11 +92,10 @@ def _merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 
 def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the given values, with train.best_corpus added if the corpus that it names may have been renamed.
+    """Returns the given values. Adds train.best_corpus if the corpus that the run has recorded may have a new name.
 
-    This may be the case if data.valid is given with as many corpora as recorded, train.best_corpus is not given, and
-    the recorded train.best_corpus names a corpus. The added value is the corpus at the same position in the given
-    data.valid.
+    It is added if it is not given, the recorded one names a corpus, and data.valid is given with as many corpora as
+    recorded. The added value is the corpus at the same position in the given data.valid.
     """
     flat, before, best = _flat(given), recorded.data.valid, recorded.train.best_corpus
     now = flat.get("data.valid")
@@ -214,7 +213,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _best_by_place(config: Config) -> dict[str, Any]:
-    """Returns train.best_corpus with the number of the corpus in data.valid instead of its name, which may change."""
+    """Returns train.best_corpus, but a corpus by its position in data.valid, because its name may change."""
     best, corpora = config.train.best_corpus, config.data.valid
     if len(corpora) < 2:
         return {"train.best_corpus": ALL}

@@ -137,7 +137,7 @@ def assemble(
     time: Pair = ("", ""),
     negated: bool = False,
 ) -> Clause:
-    """Builds a clause from its parts. `modal` is used only in the modal tense. No "nicht" is added to a "kein"."""
+    """Builds a clause from its parts. `modal` is used only if the tense is "modal". No "nicht" is added to a "kein"."""
     predicate, auxiliary, bare = forms.english_verb(verb, tense, modal, subject.person)
     if negated:
         predicate = join("cannot" if auxiliary == "can" else f"{auxiliary} not", bare)

@@ -84,7 +84,7 @@ def _places(settings: Model) -> dict[str, tuple[str, int]]:
 
 
 def _transposed(ours: str, values: np.ndarray) -> np.ndarray:
-    """Returns the values in the layout of the other program: the weights of linear layers are transposed."""
+    """Converts values between the layouts of this package and of MarianMTModel, in either direction."""
     return values.T if ours.endswith(".kernel") else values
 
 
