@@ -42,7 +42,7 @@ class UpdateMetrics:
     skipped: Array  # number of consecutive skipped updates, this one included; 0 if it was not skipped
 
     def by_name(self) -> dict[str, float]:
-        """Returns the metrics as numbers; the keys are those in checkpoints. Waits until the device has computed them."""
+        """Returns the metrics as numbers, under their keys in checkpoints. Waits until the device has computed them."""
         others = {name: getattr(self, name) for name in ("gradient_norm", "learning_rate", "skipped")}
         return {name: float(number) for name, number in (vars(self.losses) | others).items()}
 

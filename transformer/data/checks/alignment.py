@@ -130,7 +130,7 @@ class _Known:
 
 
 def _log_likelihoods(window: np.ndarray, by: int, known: _Known) -> np.ndarray:
-    """Returns the log likelihood ratio of "translation" to "unrelated lines" for each line i and line i + `by`: [lines]."""
+    """Returns the log likelihood ratio, translation to unrelated lines, of each line i and line i + `by`: [lines]."""
     end = len(window) - FARTHEST
     source, target = window[FARTHEST:end, 0], window[FARTHEST + by : end + by, 1]
     r = LENGTHS_CORRELATE
