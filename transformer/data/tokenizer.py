@@ -93,6 +93,14 @@ class Tokenizer:
         """Saves everything that `load` reads."""
         self.save_model(path)
 
+    def with_rules(self, normalizer_spec: bytes) -> "Tokenizer":
+        """Returns the same pieces with other rules for the text that is encoded: a serialized NormalizerSpec."""
+        from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
+        model = ModelProto.FromString(self.model_bytes)
+        model.normalizer_spec.ParseFromString(normalizer_spec)
+        return Tokenizer(model.SerializeToString(deterministic=True))
+
     @property
     def vocab_size(self) -> int:
         return len(self.all_pieces)
@@ -143,14 +151,20 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """The tokenizers of source and target: the same object if they are shared."""
+    """The tokenizers of source and target: the same object if one SentencePiece model is for both."""
 
     source: Tokenizer
     target: Tokenizer
 
     @property
     def shared(self) -> bool:
-        return self.source is self.target
+        """Whether each id is the same piece on both sides. The rules for the text may still differ."""
+        return self.source.all_pieces == self.target.all_pieces
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The names of the files that `save` writes for source and target."""
+        return ("tokenizer.spm", "tokenizer.spm") if self.source is self.target else ("source.spm", "target.spm")
 
     @property
     def digest(self) -> str:
@@ -158,12 +172,9 @@ class Tokenizers:
         return hashlib.sha256(self.source.identity + self.target.identity).hexdigest()
 
     def save(self, directory: str | Path) -> None:
-        """Writes tokenizer.spm if the tokenizer is shared, else source.spm and target.spm."""
-        if self.shared:
-            self.source.save(Path(directory, "tokenizer.spm"))
-        else:
-            self.source.save(Path(directory, "source.spm"))
-            self.target.save(Path(directory, "target.spm"))
+        """Writes tokenizer.spm if one model is for both sides, else source.spm and target.spm."""
+        for name, tokenizer in dict(zip(self.files, (self.source, self.target), strict=True)).items():
+            tokenizer.save(Path(directory, name))
 
     @staticmethod
     def load(directory: str | Path) -> "Tokenizers":

@@ -7,24 +7,41 @@ from concurrent.futures import Future
 from itertools import chain
 from threading import Thread
 
-from sentencepiece import SentencePieceTrainer
+from sentencepiece import SentencePieceNormalizer, SentencePieceTrainer
 
 from transformer.config import Tokenizer as Settings
+from transformer.data.normalization import source_rules, target_rules
 from transformer.data.tokenizer import Tokenizer, Tokenizers
 from transformer.errors import DataError, UsageError, one_line
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 THREADS = 16  # the pieces depend on the number of threads, so it is the same on every machine
 MAX_CHARACTERS = 1000  # longer lines are split for the training
+RULES = {"nfc": (source_rules, target_rules)}  # values of tokenizer.normalization that SentencePiece does not have
 
 
 def train_tokenizers(source: Iterable[str], target: Iterable[str], settings: Settings) -> Tokenizers:
-    """Trains one tokenizer for both sides or one per side, as the settings say; see `train_tokenizer`."""
+    """Trains one set of pieces for both sides or one per side, as the settings say; see `train_tokenizer`.
+
+    With a normalization of RULES, source and target are two models even if they share their pieces, because a
+    SentencePiece model has one set of rules.
+    """
     sides = [spread(texts, settings.train_lines) for texts in (source, target)]
+    if rules := RULES.get(settings.normalization):
+        sides[0] = normalized(sides[0], rules[0]())
     if settings.shared:
-        tokenizer = train_tokenizer(chain(*sides), settings)
-        return Tokenizers(tokenizer, tokenizer)
-    return Tokenizers(*(train_tokenizer(texts, settings) for texts in sides))
+        tokenizers = [train_tokenizer(chain(*sides), settings)] * 2
+    else:
+        tokenizers = [train_tokenizer(texts, settings) for texts in sides]
+    return Tokenizers(tokenizers[0].with_rules(rules[0]()) if rules else tokenizers[0], tokenizers[1])
+
+
+def normalized(texts: Iterable[str], normalizer_spec: bytes) -> list[str]:
+    """Returns the texts after the rules of a serialized NormalizerSpec, as a model with them sees them."""
+    normalizer = SentencePieceNormalizer(
+        normalizer_spec=normalizer_spec, add_dummy_prefix=False, escape_whitespaces=False
+    )
+    return [normalizer.Normalize(one_line(text)) for text in texts]
 
 
 def spread(texts: Iterable[str], max_count: int) -> list[str]:
@@ -42,15 +59,18 @@ def spread(texts: Iterable[str], max_count: int) -> list[str]:
 def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
     """Trains a SentencePiece model; its bytes depend on the sentences and the settings alone.
 
+    With a normalization of RULES, the model has the rules of the target.
     If the corpus is too small for `vocab_size` pieces, the model has fewer. Raises DataError if there is no text,
     UsageError if `vocab_size` is too small for the characters of the corpus.
     """
+    rules = RULES.get(settings.normalization)
+    lines = normalized(sentences, rules[1]()) if rules else map(one_line, sentences)
     model = io.BytesIO()
     # SentencePiece skips lines longer than max_sentence_length, and with a higher limit, a line of a million characters
     # would take minutes. So long lines are split.
     texts = [
         text[at : at + MAX_CHARACTERS]
-        for text in map(one_line, sentences)
+        for text in lines
         for at in range(0, len(text), MAX_CHARACTERS)
     ]
     try:
@@ -59,12 +79,13 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
             sentence_iterator=iter(texts), model_writer=model, minloglevel=3, num_threads=THREADS,
             pad_id=PAD, bos_id=BOS, eos_id=EOS, unk_id=UNK, byte_fallback=settings.byte_fallback,
             model_type=settings.kind, vocab_size=settings.vocab_size, hard_vocab_limit=False,
-            character_coverage=settings.character_coverage, normalization_rule_name=settings.normalization,
-            max_sentence_length=4 * MAX_CHARACTERS,
+            character_coverage=settings.character_coverage, max_sentence_length=4 * MAX_CHARACTERS,
+            normalization_rule_name="identity" if rules else settings.normalization,
         )  # fmt: skip
     except RuntimeError as problem:
         raise _explained(str(problem), settings) from None
-    return Tokenizer(model.getvalue())
+    tokenizer = Tokenizer(model.getvalue())
+    return tokenizer.with_rules(rules[1]()) if rules else tokenizer
 
 
 def _explained(problem: str, settings: Settings) -> UsageError | DataError:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from transformer.data.corpus import Pair
+from transformer.data.lines import without_controls
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import compute_dtype
 from transformer.translation.scoring import score
@@ -20,6 +21,9 @@ class Peer(Protocol):
     """Another program that runs a model with the same weights."""
 
     name: str
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of sources, without EOS, from the tokenizer files of the other program."""
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
         """Translates sources, which include EOS, into at most `max_tokens` pieces each, without EOS."""
@@ -36,12 +40,15 @@ class Agreement(NamedTuple):
     equal: dict[int, int]  # number of equal translations, by the size of the beam
     tokens: int  # number of tokens that both programs scored
     difference: float  # the largest one between the two log-probabilities of a token
+    other_ids: int = 0  # number of lines that the two programs encode differently
 
     def fault(self, *, exact: bool) -> str:
         """Returns why the two programs disagree, or "" if they agree or if nothing could be compared.
 
         `exact`: the other program has the same weights in float32, not rounded ones.
         """
+        if self.other_ids:
+            return f"{self.other_ids} of the lines are encoded as other pieces"
         if exact and not self.difference <= TOLERANCE:
             return f"the log-probability of a token differs by {self.difference:.1e}, more than {TOLERANCE:g}"
         minimum = MIN_EQUAL if exact else MIN_EQUAL_ROUNDED
@@ -73,6 +80,7 @@ def in_float32(translator: Translator) -> Translator:
 def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agreement:
     """Translates the lines with both programs, greedily and with a beam, and compares translations and scores.
 
+    Each program encodes the text itself; only control characters are replaced before, as `Tokenizer.encode` does.
     Both programs score the greedy translations of this package. The beam size is that of the model, or 5 if the model
     decodes greedily. Lines that are blank or too long are excluded. Translations of a line are not compared if one of
     this package reaches the length limit. Scores are not compared if the translation is longer than the limit when it
@@ -84,7 +92,9 @@ def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agree
     comparable = [number for number, found in enumerate(ours[1]) if not LEFT_OUT.intersection(found.flags)]
     ending = [number for number in comparable if not any("limit" in found[number].flags for found in ours.values())]
     tokenizer, config = translator.tokenizers.source, translator.config
-    sources = [[*ids, tokenizer.eos_id] for ids in tokenizer.encode(lines)]
+    encoded = peer.encode([without_controls(line) for line in lines])
+    other_ids = sum(one != other for one, other in zip(tokenizer.encode(lines), encoded, strict=True))
+    sources = [[*ids, tokenizer.eos_id] for ids in encoded]
     max_tokens = config.max_target_length(max((len(sources[number]) for number in ending), default=0))
     equal = {}
     for size, found in ours.items():
@@ -101,4 +111,5 @@ def agreement(translator: Translator, peer: Peer, lines: Sequence[str]) -> Agree
         for one, others in zip(scored, scores, strict=True)
         for mine, other in zip(one.token_log_probabilities, others, strict=True)
     ]
-    return Agreement(peer.name, len(ending), equal, len(differences), float(np.max(differences, initial=0.0)))
+    largest = float(np.max(differences, initial=0.0))
+    return Agreement(peer.name, len(ending), equal, len(differences), largest, other_ids)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
+from sentencepiece import SentencePieceProcessor
 
 from transformer.data.tokenizer import Tokenizers
 from transformer.data.vocabulary import ImportedTokenizer
@@ -160,7 +161,19 @@ class CTranslate2:
         self.name = f"CTranslate2 {ctranslate2.__version__}"
         self._options = options(tokenizers, config)
         self._translator = ctranslate2.Translator(str(directory), device="cpu")
-        self._pieces = tokenizers.source.pieces
+        self._source, self._pieces = tokenizers.source, tokenizers.source.pieces
+        self._ids = {piece: index for index, piece in enumerate(tokenizers.source.all_pieces)}
+        self._encode = SentencePieceProcessor(model_file=str(directory / tokenizers.files[0])).encode
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """As the README.md of the exported model does."""
+        tagged = [self._source.split_tag(line) for line in lines]
+        split = self._encode([text for _, text in tagged], out_type=str)
+        unknown = self._source.unk_id
+        return [
+            [*tag, *(self._ids.get(piece, unknown) for piece in pieces)]
+            for (tag, _), pieces in zip(tagged, split, strict=True)
+        ]
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
         results = self._translator.translate_batch(
@@ -238,14 +251,13 @@ def options(tokenizers: Tokenizers, config: ModelConfig) -> dict[str, Any]:
 def _readme(tokenizers: Tokenizers, config: ModelConfig) -> str:
     """Returns the text of the README.md, which depends only on the model."""
     target = tokenizers.target
-    names = ("tokenizer.spm", "tokenizer.spm") if tokenizers.shared else ("source.spm", "target.spm")
     return README.format(
         source=one_line(config.source),
         target=one_line(config.target),
         about="".join(f"{one_line(line)}\n\n" for line in config.about.lines()),
         imports="import re\n\n" if tokenizers.source.max_tags else "",
-        source_model=names[0],
-        target_model=names[1],
+        source_model=tokenizers.files[0],
+        target_model=tokenizers.files[1],
         tokens=WITH_TAGS if tokenizers.source.max_tags else PLAIN,
         options="\n".join(f"        {key}={value!r}," for key, value in options(tokenizers, config).items()),
         spaces='.replace("▁", " ").strip()' if isinstance(target, ImportedTokenizer) else "",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import MarianConfig, MarianMTModel
+from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 from transformer.data.tokenizer import Tokenizers
 from transformer.translation.model_config import ModelConfig
@@ -30,8 +30,12 @@ class Marian:
         self.model: Any = MarianMTModel.from_pretrained(
             str(directory), config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
         ).eval()
+        self._tokenizer: Any = MarianTokenizer.from_pretrained(str(directory))
         self._target = tokenizers.target
         self._ids = {piece: index for index, piece in enumerate(self._target.all_pieces)}
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        return [ids[:-1] for ids in self._tokenizer(list(lines)).input_ids] if lines else []
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, max_tokens: int) -> list[list[str]]:
         found: list[list[str]] = []
