@@ -27,6 +27,7 @@ class Itself:
         self.lines = {(*tokenizer.encode([line])[0], tokenizer.eos_id): line for line in lines}
         self.asked: list[list[str]] = []
         self.most = 0
+        self.encode = tokenizer.encode
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int, most: int) -> list[list[str]]:
         self.asked.append([self.lines[tuple(ids)] for ids in sources])

@@ -54,7 +54,7 @@ def test_a_run_leaves_what_it_should(run_dir: Path) -> None:
     assert any((run_dir / "tensorboard").iterdir())
     assert {"2", "4"} <= {path.name for path in (run_dir / "checkpoints").iterdir()}
     assert {path.name for path in (run_dir / "model").iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.spm", "manifest.json"
+        "config.json", "model.safetensors", "source.spm", "target.spm", "manifest.json"
     }  # fmt: skip
     load_model(run_dir)
 
@@ -246,7 +246,7 @@ def test_prepare_reports_the_corpus(call: Caller, run_dir: Path, tmp_path: Path)
     result = call("prepare", run_dir / "config.toml", "--run-dir", tmp_path / "run")
     assert result.code == 0
     assert b"300 pairs" in result.out and b"the first pair in pieces" in result.out
-    assert (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.spm").exists()
+    assert (tmp_path / "run" / "data" / "tokenizer" / "source.spm").exists()
     assert not (tmp_path / "run" / "model").exists()
 
 

@@ -139,7 +139,6 @@ MISFITS = [
     (["--mesh.tensor=3"], "mesh.tensor: 3", "model.num_heads = 8"),
     (["--mesh.data=0"], "mesh.data: 0", "-1"),
     (["--tokenizer.models", "a", "b", "c"], "tokenizer.models: more than two", "one for both sides"),
-    (["--tokenizer.models", "a", "b"], "model.tie_embeddings", '"decoder" or "none"'),
     (["--tokenizer.shared=no"], "model.tie_embeddings", '"decoder" or "none"'),
     (["--tokenizer.vocab-size=260"], "tokenizer.vocab_size: 260", "tokenizer.byte_fallback = false"),
     (["--train.batch-tokens=100"], "train.batch_tokens: 100", "data.max_length = 128"),

@@ -112,7 +112,7 @@ def test_translations_are_the_same(ours: Translator, exported: Path) -> None:
 
 def test_the_check_of_the_command_finds_them_the_same(ours: Translator, exported: Path) -> None:
     found = agreement(ours, CTranslate2(exported, ours.tokenizers, ours.config), LINES)
-    assert not found.fault(exact=True) and found.tokens >= len(LINES)
+    assert not found.fault(exact=True) and found.sentences and found.tokens
     assert found.equal == {1: found.sentences, 4: found.sentences}
 
 

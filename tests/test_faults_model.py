@@ -25,7 +25,7 @@ from transformer.errors import UsageError
 from transformer.translation.model_dir import FORMAT, load_model, save_model
 from transformer.translation.translator import Translator
 
-FILES = ("config.json", "model.safetensors", "tokenizer.spm", "manifest.json")
+FILES = ("config.json", "model.safetensors", "source.spm", "target.spm", "manifest.json")
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_a_vocabulary_of_the_same_size_is_seen(directory: Path, translator: Tran
     sentences = [text for pair in clauses("test", 300) for text in pair]
     other = train_tokenizer(sentences, Settings(vocab_size=translator.tokenizers.source.vocab_size))
     assert other.vocab_size == translator.tokenizers.source.vocab_size
-    other.save(directory / "tokenizer.spm")
-    assert f"{directory / 'tokenizer.spm'}: differs from manifest.json" in refused(directory)
+    other.save(directory / "source.spm")
+    assert f"{directory / 'source.spm'}: differs from manifest.json" in refused(directory)
 
 
 @pytest.mark.fault("X19")
@@ -81,8 +81,8 @@ def test_a_swapped_weight_file_and_a_file_of_nobody_are_seen(directory: Path, tr
     save_file({name: value[::-1].copy() for name, value in values.items()}, directory / "model.safetensors")
     assert f"{directory / 'model.safetensors'}: differs" in refused(directory)
     save_model(directory, translator.model, translator.tokenizers, translator.config)
-    (directory / "source.spm").write_bytes(b"")  # not in the manifest, and not to be read instead of another
-    assert f"{directory / 'source.spm'}: differs" in refused(directory)
+    (directory / "tokenizer.spm").write_bytes(b"")  # not in the manifest, and not to be read instead of another
+    assert f"{directory / 'tokenizer.spm'}: differs" in refused(directory)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -305,8 +305,8 @@ def test_a_link_to_a_whole_directory_is_the_users_own(directory: Path, tmp_path:
 
 @pytest.mark.fault("M03")
 def test_what_is_no_file_is_not_waited_for(directory: Path) -> None:
-    (directory / "tokenizer.spm").unlink()
-    os.mkfifo(directory / "tokenizer.spm")
+    (directory / "source.spm").unlink()
+    os.mkfifo(directory / "source.spm")
     assert "missing, a link, or not a file" in refused(directory)
 
 

@@ -70,7 +70,9 @@ def test_two_tokenizers_come_back_as_two(tmp_path: Path, translator: Translator)
 
     one = translator.tokenizers.source
     save_model(tmp_path / "m", translator.model, Tokenizers(one, Tokenizer(one.model_bytes)), translator.config)
-    assert not load_model(tmp_path / "m")[1].shared
+    assert load_model(tmp_path / "m")[1].files == ("source.spm", "target.spm")
+    save_model(tmp_path / "n", translator.model, Tokenizers(one, one), translator.config)
+    assert load_model(tmp_path / "n")[1].files == ("tokenizer.spm", "tokenizer.spm")
 
 
 def test_bytes_are_the_same_each_time_and_wherever(directory: Path, tmp_path: Path, translator: Translator) -> None:
@@ -79,7 +81,7 @@ def test_bytes_are_the_same_each_time_and_wherever(directory: Path, tmp_path: Pa
         save_model(place, *load_model(directory))
         assert contents(place) == before
     assert sorted(path.name for path in directory.parent.iterdir()) == ["model"]  # nothing is left of the exchange
-    assert sorted(before) == ["config.json", "manifest.json", "model.safetensors", "tokenizer.spm"]
+    assert sorted(before) == ["config.json", "manifest.json", "model.safetensors", "source.spm", "target.spm"]
 
 
 def test_no_path_and_no_user_stands_in_any_file(directory: Path, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_no_path_and_no_user_stands_in_any_file(directory: Path, tmp_path: Path)
         assert not any(name.encode() in content for name in names)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.spm"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "source.spm"])
 @pytest.mark.parametrize("place", [0, 0.5, -1])
 def test_a_flipped_byte_is_seen(directory: Path, name: str, place: float) -> None:
     content = bytearray((directory / name).read_bytes())
@@ -106,7 +108,7 @@ def test_a_flipped_byte_anywhere_in_the_manifest_is_seen(directory: Path) -> Non
         assert str(directory) in refused(directory)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.spm"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "source.spm"])
 def test_a_missing_or_cut_file_is_named(directory: Path, name: str) -> None:
     content = (directory / name).read_bytes()
     (directory / name).write_bytes(content[:-1])
@@ -150,8 +152,8 @@ def test_files_of_others_are_not_cleared_away(directory: Path, translator: Trans
             write()
         assert (place / "thesis.py").exists() and (place / "config.json").exists()
     (place / "thesis.py").unlink()
-    (place / "source.spm").mkdir()
-    with pytest.raises(UsageError, match=r"source\.spm does not belong to a run"):
+    (place / "tokenizer.spm").mkdir()
+    with pytest.raises(UsageError, match=r"tokenizer\.spm does not belong to a run"):
         clear_leftovers(directory)
 
 
@@ -201,7 +203,7 @@ def test_a_model_is_on_the_disk_before_it_has_its_place(
 ) -> None:
     done = flushes_and_names(monkeypatch, "rename")
     save_model(directory, translator.model, translator.tokenizers, translator.config)
-    files = ["config.json", "model.safetensors", "tokenizer.spm", "manifest.json"]
+    files = ["config.json", "model.safetensors", "source.spm", "target.spm", "manifest.json"]
     assert done[:-1] == [*files, "model.new", "model -> model.old", "model.new -> model"]
     assert done[-1] == directory.parent.name
 
@@ -261,7 +263,7 @@ def test_tensors_that_do_not_fit_are_named(directory: Path) -> None:
 
 def test_files_that_agree_with_the_manifest_but_are_nonsense_are_named(directory: Path) -> None:
     for name, fault in {
-        "tokenizer.spm": "not a SentencePiece model",
+        "target.spm": "not a SentencePiece model",
         "model.safetensors": "cannot be read",
         "config.json": "JSON",
     }.items():

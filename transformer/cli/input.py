@@ -18,7 +18,7 @@ from pydantic import Field
 
 from transformer.config.section import Section
 from transformer.data.checks.damage import damaged
-from transformer.data.lines import BLOCK, decode_line, open_bytes, read_lines, without_end
+from transformer.data.lines import BLOCK, decode_line, open_bytes, read_lines, without_byte_order_mark, without_end
 from transformer.errors import DataError
 
 PATIENCE = 0.05  # seconds to wait for the next line of a pipe or a terminal, before the lines so far are translated
@@ -137,10 +137,12 @@ def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | Non
 
     Such a line is never completely in memory. Raises DataError if the stream is damaged or cannot be read.
     """
+    is_first = True
     try:
         while raw := stream.readline(max_bytes + 2):  # for CR and LF
             is_cut = len(raw) == max_bytes + 2 and not raw.endswith(b"\n")
-            line = without_end(raw)
+            line = without_end(without_byte_order_mark(raw, stream) if is_first else raw)
+            is_first = False
             yield None if is_cut or len(line) > max_bytes else line
             while is_cut and (raw := stream.readline(BLOCK)):
                 is_cut = not raw.endswith(b"\n")

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transformer.cli.arguments import config_of, config_parser
+from transformer.cli.arguments import config_of, config_parser, path
 from transformer.config import Config
 from transformer.data.batches import Batches, choose_buckets, row_multiple
+from transformer.data.checks.overlap import find_overlaps
+from transformer.data.corpus import open_corpora
 from transformer.data.prepare import Prepared, open_all, prepare
 from transformer.errors import reporting_full_disk
 
@@ -15,9 +17,19 @@ def main(words: Sequence[str]) -> None:
     parser = config_parser(
         "prepare",
         "Read the corpora of a config, train the tokenizer, and report: pairs kept and left out, lengths, shapes of"
-        " batches, padding. The results are stored in RUN/data, where train finds them.",
+        " batches, padding, text that the tokenizer changes, and pairs that are also trained on. The results are stored"
+        " in RUN/data, where train finds them.",
     )
-    config = config_of(parser.parse(words))
+    parser.add_argument(
+        "--test",
+        action="append",
+        default=[],
+        type=path,
+        metavar="PREFIX",
+        help="a corpus to test with later, named as in data.train: count its pairs that are also trained on; repeatable",
+    )
+    arguments = parser.parse(words)
+    config = config_of(arguments)
     from transformer.run.run_dir import lock  # imported here, because its imports would slow down --help
 
     with reporting_full_disk(config.directory), lock(config.directory):
@@ -28,8 +40,13 @@ def main(words: Sequence[str]) -> None:
 
             configure_jax(cpu_only=True)  # this command needs no accelerator
             config, tokenizers = complete(config)
-        corpus = prepare(config, open_all(config), config.directory / "data", tokenizers)
+        corpora, data = open_all(config), config.data
+        tests = open_corpora(arguments.test, data.source, data.target, "test")
+        corpus = prepare(config, corpora, config.directory / "data", tokenizers)
     _report(config, corpus)
+    print("\npairs that are also trained on:")
+    for overlap in find_overlaps(corpora.train, [*corpora.valid, *tests]):
+        print(f"  {overlap}")
 
 
 def _report(config: Config, corpus: Prepared) -> None:

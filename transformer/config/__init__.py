@@ -82,8 +82,7 @@ class Config(Section):
             raise ValueError("mesh.data: 0 devices; use a count, or -1 for all remaining devices")
         if len(tokenizer.models) > 2:
             raise ValueError("tokenizer.models: more than two; give one for both sides, or source and target")
-        two_models = len(tokenizer.models) == 2 or not (tokenizer.models or tokenizer.shared)
-        if two_models and model.tie_embeddings == "all":
+        if not (tokenizer.models or tokenizer.shared) and model.tie_embeddings == "all":
             raise ValueError('model.tie_embeddings: "all" needs one tokenizer for both sides; use "decoder" or "none"')
         if tokenizer.byte_fallback and not tokenizer.models and tokenizer.vocab_size <= 260:
             raise ValueError(

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from transformer.config import Config
 from transformer.config.section import Effect, Section
 from transformer.errors import UsageError, nearest
+from transformer.files.encoding import encoding_fault, without_mark
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -76,7 +77,10 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[s
     """
     shown = _printable(path)
     try:
-        text = Path(path).read_text(encoding="utf8")
+        content = Path(path).read_bytes()
+        if fault := encoding_fault(shown, content):
+            raise UsageError(fault)
+        text = without_mark(content).decode("utf8")
     except FileNotFoundError:
         raise UsageError(f"{shown}: no such config file") from None
     except (OSError, ValueError) as problem:  # ValueError: not UTF-8, or a NUL in the name of the file

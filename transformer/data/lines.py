@@ -16,6 +16,7 @@ from unicodedata import category
 
 from transformer.data.checks.damage import damaged
 from transformer.errors import DataError, one_line
+from transformer.files.encoding import encoding_fault, without_mark
 
 BLOCK = 1 << 20  # bytes
 
@@ -48,13 +49,20 @@ def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
     """Yields the lines of the stream without their line ends, each as soon as it has arrived.
 
-    Raises DataError if the stream is damaged or cannot be read.
+    Drops a byte order mark at the start. Raises DataError if the stream is UTF-16, is damaged or cannot be read.
     """
     try:
-        for raw in stream:
-            yield without_end(raw)
+        for number, raw in enumerate(stream):
+            yield without_end(raw if number else without_byte_order_mark(raw, stream))
     except (OSError, EOFError, zlib.error) as problem:
         raise damaged(stream, problem) from None
+
+
+def without_byte_order_mark(raw: bytes, stream: object) -> bytes:
+    """Returns the first line of a stream without its byte order mark. Raises DataError for UTF-16 and UTF-32."""
+    if fault := encoding_fault(str(getattr(stream, "name", "input")), raw):
+        raise DataError(fault)
+    return without_mark(raw)
 
 
 def without_end(raw: bytes) -> bytes:

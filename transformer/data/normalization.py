@@ -7,7 +7,7 @@ they are.
 
 Both sides compose characters and turn control characters into spaces. The target keeps everything else, so that a
 translation can contain whatever the corpus contains. In the source, each space is a plain space, and characters that
-are invisible and have no meaning (UAX 44, Default_Ignorable_Code_Point) are removed. Joiners remain after letters of
+are invisible and have no meaning (UAX 44, Default_Ignorable_Code_Point) are removed; U+FFFD is a space too. Joiners remain after letters of
 scripts that use them and in emoji, as do the selectors of emoji and of Mongolian and ideographic variants.
 """
 
@@ -59,7 +59,7 @@ def source_rules() -> bytes:
     """Returns SentencePiece's NormalizerSpec of the source, serialized."""
     rules, spaces = _compositions(), [char for char in map(chr, range(0x80, 0x3001)) if category(char) == "Zs"]
     kept = {text: normalize("NFC", text) for text in _meaningful(rules)}
-    removed = dict.fromkeys([*_CONTROLS, *spaces], " ") | dict.fromkeys(_in(_IGNORABLE), "")
+    removed = dict.fromkeys([*_CONTROLS, *spaces, "\ufffd"], " ") | dict.fromkeys(_in(_IGNORABLE), "")
     return _compiled(rules | removed | kept, "nfc_source")
 
 

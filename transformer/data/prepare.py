@@ -14,13 +14,15 @@ import numpy as np
 from transformer.config import Config, Data
 from transformer.data.checks.cleaning import CleaningReport, CorpusSummary, clean, clean_lines
 from transformer.data.checks.lengths import length_warning
+from transformer.data.checks.round_trip import RoundTrip
 from transformer.data.checks.survey import survey
 from transformer.data.corpus import Corpus, Pair, open_corpora
 from transformer.data.tokenizer import Tokenizers, load_tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
+from transformer.errors import UsageError
 from transformer.files.prepared import OWN_FILES, begin_results, check_own_files, finish_results, read_results
 
-FORMAT = "2"  # of the stored ids and their manifest; results of another format are computed again
+FORMAT = "3"  # of the stored ids and their manifest; results of another format are computed again
 CHUNK = 10_000  # number of pairs that are tokenized at a time
 MANY_TOO_LONG = 0.05  # fraction of the pairs above which a warning is logged
 TOO_LONG = "longer than {} tokens"  # the reason to leave out a pair
@@ -119,7 +121,7 @@ def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Token
     log.info("vocabulary: %s pieces", f"{sizes[0]:,}" if tokenizers.shared else f"{sizes[0]:,} and {sizes[1]:,}")
     train_examples, summaries = prepare_examples(directory / "train", train, tokenizers, settings)
     for summary in summaries:
-        log.info("training corpus %s: %s", summary.name, summary.summary)
+        log.info("training corpus %s: %s; %s", summary.name, summary.summary, summary.text)
     valid_examples, summaries = prepare_examples(directory / "valid", valid, tokenizers, settings)
     for summary in summaries:
         log.info("validation corpus %s: %s", summary.name, summary.summary)
@@ -131,10 +133,24 @@ def prepare(config: Config, corpora: Corpora, directory: Path, tokenizers: Token
     return Prepared(tokenizers, train_examples, valid_corpora)
 
 
+def given_tokenizers(config: Config) -> Tokenizers | None:
+    """Loads the tokenizers that the config names, if it names any. Raises UsageError."""
+    models = config.tokenizer.models
+    if not models:
+        return None
+    tokenizers = load_tokenizers(models)
+    if config.model.tie_embeddings == "all" and not tokenizers.shared:
+        raise UsageError(
+            f'model.tie_embeddings: "all" needs the same pieces for both sides, and those of tokenizer.models ='
+            f' {list(models)} differ; use "decoder" or "none"'
+        )
+    return tokenizers
+
+
 def _tokenizers(config: Config, corpora: Sequence[Corpus], directory: Path) -> Tokenizers:
     """Loads the tokenizers that the config names. If it names none, loads those in `directory`, or trains them."""
-    if config.tokenizer.models:
-        return load_tokenizers(config.tokenizer.models)
+    if given := given_tokenizers(config):
+        return given
     description = "\n".join([config.tokenizer.model_dump_json(), *(corpus.identity for corpus in corpora)])
     origin = hashlib.sha256(description.encode()).hexdigest()
     if not read_results(directory, origin):
@@ -152,8 +168,8 @@ def prepare_examples(
 ) -> tuple[Examples, list[CorpusSummary]]:
     """Returns the ids of the corpora, from `directory` if they are stored there, and a summary of each corpus.
 
-    Logs a warning if many pairs are too long. Raises DataError if no pair of a corpus is kept, or if the fraction of
-    its pairs that are left out is above settings.max_left_out.
+    Logs a warning if many pairs are too long, or if the tokenizers do not fit the text. Raises DataError if no pair of a
+    corpus is kept, or if the fraction of its pairs that are left out is above settings.max_left_out.
     """
     limits = f"{settings.max_length} {settings.max_ratio}"
     description = [*(corpus.identity for corpus in corpora), tokenizers.digest, limits, FORMAT]
@@ -164,8 +180,8 @@ def prepare_examples(
         results = finish_results(directory, origin, corpora=[summary._asdict() for summary in summaries])
     summaries = [CorpusSummary(**entry) for entry in results["corpora"]]
     for summary in summaries:
-        if summary.warning:
-            log.warning("warning: %s", summary.warning)
+        for warning in summary.warnings:
+            log.warning("warning: %s", warning)
         summary.check(settings.max_left_out)
     source, target = Sentences.open(directory, "source"), Sentences.open(directory, "target")
     return Examples(source, target, start=tokenizers.target.bos_id, end=tokenizers.source.eos_id), summaries
@@ -179,27 +195,32 @@ def _write(directory: Path, corpora: Sequence[Corpus], tokenizers: Tokenizers, s
     with open(directory / "source.ids", "wb") as source_file, open(directory / "target.ids", "wb") as target_file:
         for corpus in corpora:
             report, longer_sides = CleaningReport(), Counter[int]()
-            for source, target in _encode(corpus, tokenizers, settings, report, longer_sides):
+            round_trip = RoundTrip(corpus.name, tokenizers)
+            for source, target in _encode(corpus, round_trip, settings, report, longer_sides):
                 for side, ids, file in (("source", source, source_file), ("target", target, target_file)):
                     lengths[side].append(len(ids))
                     file.write(np.array(ids, np.int32).tobytes())
-            summaries.append(_summarize(corpus.name, report, longer_sides, settings.max_length))
+            summary = _summarize(corpus.name, report, longer_sides, settings.max_length)
+            summaries.append(summary._replace(text=round_trip.summary(), text_warnings=round_trip.warnings()))
     for side, counts in lengths.items():
         np.save(directory / f"{side}.offsets.npy", np.cumsum(counts, dtype=np.int64))
     return summaries
 
 
 def _encode(
-    corpus: Corpus, tokenizers: Tokenizers, settings: Data, report: CleaningReport, longer_sides: Counter[int]
+    corpus: Corpus, round_trip: RoundTrip, settings: Data, report: CleaningReport, longer_sides: Counter[int]
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yields the ids of the pairs that are kept: no side is empty or too long, and the lengths do not differ too much.
 
     Counts the pairs in `report`, and in `longer_sides` by the number of tokens of their longer side.
+    Adds all pairs to `round_trip`, whose tokenizers encode them.
     """
+    tokenizers = round_trip.tokenizers
     pairs = clean_lines(corpus, report)
     while chunk := list(islice(pairs, CHUNK)):
         sources = tokenizers.source.encode([pair.source for _, pair in chunk])
         targets = tokenizers.target.encode([pair.target for _, pair in chunk])
+        round_trip.add(chunk, sources, targets)
         for (line, _), source, target in zip(chunk, sources, targets, strict=True):
             shorter, longer = sorted((len(source) + 1, len(target) + 1))
             longer_sides[longer] += 1

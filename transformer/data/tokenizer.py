@@ -1,6 +1,7 @@
 """SentencePiece: text -> ids, and back."""
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -12,6 +13,7 @@ from sentencepiece import SentencePieceProcessor
 from transformer.data.lines import without_controls
 from transformer.errors import UsageError
 
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 VOCABULARY_SUFFIX = ".vocabulary.json"  # tokenizer.vocabulary.json belongs to tokenizer.spm
 
 
@@ -109,6 +111,11 @@ class Tokenizer:
     def spells_everything(self) -> bool:
         """Whether characters without a piece are encoded as bytes, so that the unknown symbol never occurs."""
         return any(map(self._processor.is_byte, range(self._processor.vocab_size())))
+
+    @property
+    def byte_ids(self) -> frozenset[int]:
+        """The ids of bytes, with which characters without a piece are encoded."""
+        return frozenset(index for index, piece in enumerate(self.all_pieces) if _BYTE.fullmatch(piece))
 
     @property
     def max_tags(self) -> int:

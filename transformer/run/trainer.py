@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from transformer.config import Config
 from transformer.config.train import ALL
-from transformer.data.prepare import Corpora, open_all, prepare
-from transformer.data.tokenizer import load_tokenizers
+from transformer.data.prepare import Corpora, given_tokenizers, open_all, prepare
 from transformer.errors import reporting_full_disk
 from transformer.files.model_files import clear_leftovers
 from transformer.model.parameter_count import parameter_table
@@ -56,8 +55,7 @@ def _prepare(config: Config, *, allow_changes: bool) -> tuple[Setup, Corpora, Da
     recorded = run_dir.read_data_record(config.directory)
     corpora = open_all(config)
     resume.check_corpora(config, recorded, corpora, allow_changes=allow_changes)
-    if config.tokenizer.models:
-        tokenizers = load_tokenizers(config.tokenizer.models)
+    tokenizers = given_tokenizers(config) or tokenizers
     resume.check_checkpoint(config, newest_manifest(checkpoints), corpora, tokenizers)
     clear_leftovers(config.directory / "model")
     data = prepare(config, corpora, config.directory / "data", tokenizers)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,6 +53,12 @@ class CorpusSummary(NamedTuple):
     kept: int
     summary: str
     warning: str = ""
+    text: str = ""  # the summary of round_trip.py, and its warnings
+    text_warnings: Sequence[str] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        return [warning for warning in (self.warning, *self.text_warnings) if warning]
 
     def check(self, max_left_out: float, setting: str = "data.max_left_out") -> None:
         """Raises DataError if no pair is kept, or if the fraction of pairs that are left out is above `max_left_out`.

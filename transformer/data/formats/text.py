@@ -1,16 +1,11 @@
 """Text files of corpora: encodings, numbers of lines, excerpts for messages."""
 
-import codecs
 import zlib
 from pathlib import Path
 
 from transformer.data.lines import open_bytes, read_blocks
 from transformer.errors import DataError
-
-_MARKS = {  # byte order marks; UTF-32 first, because the UTF-32-LE mark starts with the UTF-16-LE mark
-    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
-}  # fmt: skip
+from transformer.files.encoding import START, encoding_fault
 
 
 def decode(raw: bytes) -> str:
@@ -24,19 +19,14 @@ def excerpt(raw: bytes) -> str:
 
 
 def refuse_utf16(path: str | Path) -> None:
-    """Raises DataError for a file that starts with a byte order mark of UTF-16 or UTF-32."""
+    """Raises DataError for a file that is UTF-16 or UTF-32; see `encoding_fault`."""
     with open_bytes(path) as stream:
         try:
-            start = stream.read(4)
+            start = stream.read(START)
         except (OSError, EOFError, zlib.error):  # the file is damaged: the code that reads it reports the error
             return
-    is_gzip = str(path).endswith(".gz")
-    for mark, encoding in _MARKS.items():
-        if start.startswith(mark):
-            raise DataError(
-                f"{path}: is {encoding}, and must be UTF-8; convert it{' after decompressing it' * is_gzip}:"
-                f" iconv -f {encoding} -t UTF-8"
-            )
+    if fault := encoding_fault(path, start):
+        raise DataError(fault)
 
 
 def count_lines(path: str | Path) -> int:
