@@ -17,6 +17,7 @@ from transformer.data.checks.lengths import length_warning
 from transformer.data.checks.round_trip import RoundTrip
 from transformer.data.checks.survey import survey
 from transformer.data.corpus import Corpus, Pair, open_corpora
+from transformer.data.lines import is_blank
 from transformer.data.tokenizer import Tokenizers, load_tokenizers
 from transformer.data.tokenizer_training import train_tokenizers
 from transformer.errors import UsageError
@@ -221,10 +222,10 @@ def _encode(
         sources = tokenizers.source.encode([pair.source for _, pair in chunk])
         targets = tokenizers.target.encode([pair.target for _, pair in chunk])
         round_trip.add(chunk, sources, targets)
-        for (line, _), source, target in zip(chunk, sources, targets, strict=True):
+        for (line, pair), source, target in zip(chunk, sources, targets, strict=True):
             shorter, longer = sorted((len(source) + 1, len(target) + 1))
             longer_sides[longer] += 1
-            if not source or not target:  # the text has only characters that the tokenizer ignores
+            if not source or not target or is_blank(pair.target):  # only characters that cannot be seen
                 report.leave_out("empty target" if source else "empty source", line)
             elif longer > settings.max_length:
                 report.leave_out(TOO_LONG.format(settings.max_length), line)
