@@ -79,7 +79,7 @@ def test_lines_that_programs_treat_in_their_own_ways_are_left_out(ours: Translat
     assert agreement(ours, peer, lines).sentences == len(LINES)
     assert peer.asked == [LINES] * 3
     nothing = agreement(ours, Itself(ours, []), ["", " "])
-    assert nothing == ("Itself", 0, {1: 0, 4: 0}, 0, 0.0) and not nothing.fault(exact=True)
+    assert nothing == ("Itself", 0, {1: 0, 4: 0}, 0, 0.0, 0) and not nothing.fault(exact=True)
 
 
 def test_translations_that_are_cut_are_scored_alone(tokenizers: Tokenizers) -> None:
@@ -124,3 +124,12 @@ def test_what_is_a_fault(equal: int, difference: float, exact: bool, fault: str)
     for same in ({1: 100, 5: equal}, {1: equal, 5: 100}):
         found = Agreement("Peer", 100, same, 900, difference).fault(exact=exact)
         assert fault in found and bool(fault) == bool(found)
+
+
+def test_lines_that_are_encoded_as_other_pieces_are_a_fault(ours: Translator) -> None:
+    peer = Itself(ours, [*LINES, "Do you"])
+    encode = peer.encode
+    peer.encode = lambda lines: [*encode(["Do you"]), *encode(lines)[1:]]
+    peer.lines[*encode(["Do you"])[0], ours.tokenizers.source.eos_id] = LINES[0]
+    found = agreement(ours, peer, LINES)
+    assert found.other_ids == 1 and "1 of the lines" in found.fault(exact=False)

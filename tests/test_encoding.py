@@ -18,7 +18,7 @@ LINES = ["Guten Morgen", "Доброе утро", "καλημέρα"]
 WIDE = ["utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 
 
-@pytest.mark.fault("T35")
+@pytest.mark.fault("T26")
 @pytest.mark.parametrize("form", ["prefix", "prefix.gz", "tsv", "jsonl"])
 def test_a_mark_at_the_start_of_a_corpus_is_dropped(tmp_path: Path, form: str) -> None:
     if form.startswith("prefix"):
@@ -36,7 +36,7 @@ def test_a_mark_at_the_start_of_a_corpus_is_dropped(tmp_path: Path, form: str) -
     assert list(open_corpus(str(name), "de", "ru", "train")) == [Pair(line, line) for line in LINES]
 
 
-@pytest.mark.fault("T35")
+@pytest.mark.fault("T26")
 def test_a_mark_at_the_start_of_a_config_is_dropped(tmp_path: Path) -> None:
     text = 'run_dir = "r"\r\n[data]\r\nsource = "es"\ntarget = "qu"\ntrain = ["ñ"]\nvalid = ["v"]\n'
     (tmp_path / "c.toml").write_bytes(MARK + text.encode())
@@ -47,17 +47,20 @@ def test_a_mark_at_the_start_of_a_config_is_dropped(tmp_path: Path) -> None:
             loading.load(tmp_path / "c.toml")
 
 
-@pytest.mark.fault("X35")
+@pytest.mark.fault("X27")
 def test_a_mark_at_the_start_of_an_input_is_dropped(translate: Command, tmp_path: Path) -> None:
     text = "\n".join(SENTENCES).encode()
     (tmp_path / "in").write_bytes(MARK + text)
     plain = translate(text, "--format", "jsonl").out
-    assert translate(MARK + text, "--format", "jsonl").out == translate(b"", "-i", tmp_path / "in", "--format", "jsonl").out
+    assert (
+        translate(MARK + text, "--format", "jsonl").out
+        == translate(b"", "-i", tmp_path / "in", "--format", "jsonl").out
+    )
     assert translate(MARK + text, "--format", "jsonl").out == plain
     assert translate(text + b"\n" + MARK + b"a").out.count(b"\n") == len(SENTENCES) + 1
 
 
-@pytest.mark.fault("X35")
+@pytest.mark.fault("X27")
 @pytest.mark.parametrize("encoding", WIDE)
 def test_an_input_in_utf16_is_named(translate: Command, model_dir: Path, tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "in.txt"
@@ -76,7 +79,16 @@ def test_an_input_in_utf16_is_named(translate: Command, model_dir: Path, tmp_pat
 
 
 def test_text_with_some_nul_is_not_taken_for_utf16() -> None:
-    for text in (b"", b"\0", b"\0" * 100, b"a\0b\0c", "日本語".encode("utf-16-le"), b"a\0" + b"word " * 20, MARK, b"\xff"):
+    for text in (
+        b"",
+        b"\0",
+        b"\0" * 100,
+        b"a\0b\0c",
+        "日本語".encode("utf-16-le"),
+        b"a\0" + b"word " * 20,
+        MARK,
+        b"\xff",
+    ):
         assert encoding_fault("x", text) == ""
     assert "UTF-16BE" in encoding_fault("x", "Straße".encode("utf-16-be"))
     assert "after decompressing" in encoding_fault("x.gz", "Été et hiver".encode("utf-16"))

@@ -37,7 +37,7 @@ def counted(tokenizers: Tokenizers, pairs: list[Pair]) -> RoundTrip:
 ODD = [Pair("x", text) for text in ("۳ خانه‌ها", "5 µg…", "三。", "e\u0301 \u0928\u093c", "a  b", "ÅÄÖ")]
 
 
-@pytest.mark.fault("T34")
+@pytest.mark.fault("T25")
 @pytest.mark.parametrize(
     ("settings", "changed", "first", "remedy"),
     [
@@ -59,7 +59,7 @@ def test_target_lines_that_do_not_come_back_are_counted(
     assert all(remedy in warning and "line 10" in warning for warning in many.warnings() if changed > 1)
 
 
-@pytest.mark.fault("T34")
+@pytest.mark.fault("T25")
 def test_prepare_reports_them_once_and_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "transformer")
     name = write(tmp_path / "train", *([pair[side].encode() for pair in PAIRS] for side in (0, 1)))
@@ -71,7 +71,7 @@ def test_prepare_reports_them_once_and_again(tmp_path: Path, caplog: pytest.LogC
         assert any(text.startswith(f"warning: {name}: ") and "byte_fallback" in text for text in caplog.messages)
 
 
-@pytest.mark.fault("T36")
+@pytest.mark.fault("T27")
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_side_that_is_mostly_bytes_is_named(side: str) -> None:
     tokenizers = trained()
@@ -86,7 +86,7 @@ def corpus(name: str, *pairs: tuple[str, str]) -> Corpus:
     return Corpus(name, lambda: iter([Pair(*pair) for pair in pairs]))
 
 
-@pytest.mark.fault("T37")
+@pytest.mark.fault("T28")
 def test_pairs_and_sources_that_are_trained_on_are_counted() -> None:
     train = [corpus("a", ("kot", "cat"), ("pies", "dog")), corpus("b", ("дом", "house"), ("", "left out"))]
     valid = corpus("v", (" kot ", "cat"), ("pies", "hound"), ("ryba", "fish"), ("kot", "cat"))
@@ -95,7 +95,7 @@ def test_pairs_and_sources_that_are_trained_on_are_counted() -> None:
     assert find_overlaps(train, [corpus("none")]) == [Overlap("none", 0, 0, 0)]
 
 
-@pytest.mark.fault("T37")
+@pytest.mark.fault("T28")
 def test_prepare_counts_them_for_validation_and_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [[pair[side].encode() for pair in PAIRS] for side in (0, 1)]
     names = [write(tmp_path / name, *(side[start:] for side in lines)) for name, start in (("train", 0), ("one", 290))]

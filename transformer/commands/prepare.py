@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> None:
         default=[],
         type=path,
         metavar="PREFIX",
-        help="a corpus to test with later, named as in data.train: count its pairs that are also trained on; repeatable",
+        help="a corpus to test with later, named as in data.train: count its pairs that are also trained on",
     )
     arguments = parser.parse(words)
     config = config_of(arguments)

@@ -7,8 +7,9 @@ they are.
 
 Both sides compose characters and turn control characters into spaces. The target keeps everything else, so that a
 translation can contain whatever the corpus contains. In the source, each space is a plain space, and characters that
-are invisible and have no meaning (UAX 44, Default_Ignorable_Code_Point) are removed; U+FFFD is a space too. Joiners remain after letters of
-scripts that use them and in emoji, as do the selectors of emoji and of Mongolian and ideographic variants.
+are invisible and have no meaning (UAX 44, Default_Ignorable_Code_Point) are removed. Joiners remain after letters of
+scripts that use them and in emoji, as do the selectors of emoji and of Mongolian and ideographic variants. U+FFFD,
+which replaces bytes that are not UTF-8, is a space.
 """
 
 import unicodedata

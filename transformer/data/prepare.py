@@ -169,8 +169,8 @@ def prepare_examples(
 ) -> tuple[Examples, list[CorpusSummary]]:
     """Returns the ids of the corpora, from `directory` if they are stored there, and a summary of each corpus.
 
-    Logs a warning if many pairs are too long, or if the tokenizers do not fit the text. Raises DataError if no pair of a
-    corpus is kept, or if the fraction of its pairs that are left out is above settings.max_left_out.
+    Logs a warning if many pairs are too long, or if the tokenizers do not fit the text. Raises DataError if no pair of
+    a corpus is kept, or if the fraction of its pairs that are left out is above settings.max_left_out.
     """
     limits = f"{settings.max_length} {settings.max_ratio}"
     description = [*(corpus.identity for corpus in corpora), tokenizers.digest, limits, FORMAT]

@@ -68,11 +68,7 @@ def train_tokenizer(sentences: Iterable[str], settings: Settings) -> Tokenizer:
     model = io.BytesIO()
     # SentencePiece skips lines longer than max_sentence_length, and with a higher limit, a line of a million characters
     # would take minutes. So long lines are split.
-    texts = [
-        text[at : at + MAX_CHARACTERS]
-        for text in lines
-        for at in range(0, len(text), MAX_CHARACTERS)
-    ]
+    texts = [text[at : at + MAX_CHARACTERS] for text in lines for at in range(0, len(text), MAX_CHARACTERS)]
     try:
         _run_in_thread(
             SentencePieceTrainer.train,

@@ -65,7 +65,9 @@ class RoundTrip:
         if self.changed > MANY_CHANGED * self.lines:
             remedy = 'tokenizer.normalization = "nfc" keeps the text of the target'
             if 2 * self.unknown > self.changed:
-                remedy = "tokenizer.byte_fallback = true keeps all characters, a larger tokenizer.character_coverage more"
+                remedy = (
+                    "tokenizer.byte_fallback = true keeps all characters, a larger tokenizer.character_coverage more"
+                )
             found.append(
                 f"{self.name}: {self.changed / self.lines:.1%} of the target lines change when they are encoded and"
                 f" decoded ({self.example}), so that no translation can be like them; {remedy}"
