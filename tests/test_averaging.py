@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from runs import small
 from transformer.cli import main as door
-from transformer.config import Train
+from transformer.config import Config, Train
 from transformer.errors import UsageError
 from transformer.run import checkpoints as checkpoint
 from transformer.run.averaging import average, best_steps, newest_steps, read_config
@@ -125,7 +125,7 @@ def test_the_best_are_chosen_by_the_metric_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("\n".join([*told, "[]", cut]))
 
     def best(count: int, metric: str) -> list[int]:
-        return best_steps(tmp_path, count, Train(best_metric=metric))
+        return best_steps(tmp_path, count, Config.model_construct(train=Train(best_metric=metric)))
 
     assert best(2, "nll") == [4, 10]
     assert best(2, "bleu") == [2, 3]  # the earlier of equals, as a training keeps them

@@ -6,7 +6,7 @@ down the start of a command.
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from transformer.config import Config
 from transformer.config.loading import AnySection, Setting, sections, settings, settings_of, with_overrides
@@ -33,6 +33,21 @@ class Parser(argparse.ArgumentParser):
             near = nearest(flag, self._option_string_actions)
             raise UsageError(f"{self.prog}: unknown argument {flag}{near}; see --help")
         return known
+
+
+class Once(argparse.Action):
+    """Stores the value of a flag that can be given only once; argparse itself uses the last of several values."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} {values}: is given twice; give it once")
+        setattr(namespace, self.dest, values)
 
 
 def path(text: str) -> str:

@@ -33,7 +33,6 @@ def main(words: Sequence[str]) -> None:
 
     configure_jax(cpu_only=True)  # averaging needs no accelerator, and a training run may be using its memory
     config = read_config(run)
-    choose = newest_steps if flag == "--last" else best_steps
-    steps = choose(run, count, config.train)
+    steps = newest_steps(run, count, config.train) if flag == "--last" else best_steps(run, count, config)
     save_model(place, *average(run, steps, config))
     log.info("averaged steps %s of %s into %s", ", ".join(map(str, steps)), run, arguments.output)

@@ -7,6 +7,7 @@ from pydantic import Field
 from transformer.config.section import BY_CONTENT, CHANGES_RESULT, FIXED, HARMLESS, Count, Rate, Section, UserPath
 
 Updates = Annotated[int, Field(ge=0, le=1 << 30)]  # the optimizer counts updates in 32 bits
+BleuTokenizer = Literal["auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 ALL, MEAN = "all", "mean"  # the rules of Train.best_corpus for several validation corpora
 
 
@@ -56,6 +57,9 @@ class Train(Section):
     """number of newest checkpoints that are kept, besides that of the best model"""
     best_metric: Annotated[Literal["bleu", "chrf", "nll"], CHANGES_RESULT] = "bleu"
     """metric that decides which model is the best"""
+    bleu_tokenizer: Annotated[BleuTokenizer, CHANGES_RESULT] = "auto"
+    """tokenizer of sacreBLEU for BLEU; auto: zh, ja-mecab or ko-mecab for Chinese, Japanese or Korean as the target,
+    char for other languages without spaces between words, else 13a"""
     best_corpus: Annotated[UserPath, CHANGES_RESULT] = ALL
     """which corpus of data.valid decides which model is the best: "all" (their sentences together), "mean" (the mean of
     their scores), or one of them, written as in data.valid"""

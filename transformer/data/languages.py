@@ -21,7 +21,7 @@ _LANGUAGES = {
     "Grek": "el ell gre grc pnt",
     "Gujr": "gu guj",
     "Guru": "pa pan",
-    "Hans": "zh zho chi cmn wuu gan hsn",
+    "Hans": "zh zho chi cmn wuu gan hsn nan cdo cjy cpx czh czo mnp",
     "Hant": "yue hak lzh",
     "Hebr": "he heb iw yi yid ydd arc",
     "Jpan": "ja jpn",
@@ -30,7 +30,8 @@ _LANGUAGES = {
     "Kore": "ko kor",
     "Laoo": "lo lao",
     "Mlym": "ml mal",
-    "Mymr": "my mya bur shn mnw ksw",
+    "Lana": "nod",
+    "Mymr": "my mya bur shn mnw ksw rki",
     "Nkoo": "nqo",
     "Olck": "sat",
     "Orya": "or ori ory",
@@ -40,8 +41,10 @@ _LANGUAGES = {
     "Telu": "te tel",
     "Tfng": "zgh tzm",
     "Thaa": "dv div",
-    "Thai": "th tha",
-    "Tibt": "bo bod tib dz dzo",
+    "Tale": "tdd",
+    "Talu": "khb",
+    "Thai": "th tha tts sou",
+    "Tibt": "bo bod tib dz dzo adx khg",
     "Yiii": "ii iii",
 }
 _LATIN = (
@@ -55,19 +58,8 @@ _LATIN = (
 _SCRIPTS = {code: script for script, codes in (_LANGUAGES | {"Latn": _LATIN}).items() for code in codes.split()}
 _TRADITIONAL = {"tw", "hk", "mo"}  # regions that write Chinese in traditional characters
 _WITHOUT_SPACES = {
-    "Hans",
-    "Hant",
-    "Hani",
-    "Jpan",
-    "Thai",
-    "Laoo",
-    "Khmr",
-    "Mymr",
-    "Tibt",
-    "Yiii",
-    "Lana",
-    "Java",
-    "Bali",
+    *("Hans", "Hant", "Hani", "Hanb", "Bopo", "Jpan", "Hrkt", "Hira", "Kana", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"),
+    *("Yiii", "Lana", "Tale", "Talu", "Java", "Bali"),
 }
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from transformer.errors import DataError
+from transformer.evaluation.bleu_tokenizer import AUTO, DEFAULT, bleu_tokenizer, check_bleu_tokenizer
 
 
 class Score(NamedTuple):
@@ -17,22 +18,30 @@ class Score(NamedTuple):
 
 
 def evaluate(
-    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    lowercase: bool = False,
+    tokenize: str = AUTO,
+    target_language: str = "",
 ) -> list[Score]:
     """Returns BLEU, chrF and TER of translations against references, line by line.
 
-    `lowercase` and `tokenize`, the name of a tokenizer of sacreBLEU, apply to BLEU only. Raises DataError if there are
-    no lines, or if the numbers of translations and references differ.
+    `lowercase` and `tokenize`, the name of a tokenizer of sacreBLEU, apply to BLEU only. "auto" is the tokenizer for
+    `target_language`, and 13a without one. Raises DataError if there are no lines, or if the numbers of translations
+    and references differ; UsageError if packages of the tokenizer are missing.
     """
+    tokenizer = bleu_tokenizer(target_language, tokenize)
+    check_bleu_tokenizer(tokenizer, "tokenize", tokenize)
     return [
-        bleu(hypotheses, references, lowercase=lowercase, tokenize=tokenize),
+        bleu(hypotheses, references, lowercase=lowercase, tokenize=tokenizer),
         chrf(hypotheses, references),
         ter(hypotheses, references),
     ]
 
 
 def bleu(
-    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = "13a"
+    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: str = DEFAULT
 ) -> Score:
     """Returns BLEU (Papineni et al. 2002; Post 2018), 0 to 100. Raises DataError as `evaluate` does."""
     # force=True suppresses the warning about text that looks tokenized, because such text is allowed.

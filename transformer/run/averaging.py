@@ -3,19 +3,21 @@
 Nothing in the run directory is changed, because a training may be running in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from transformer.config import Config, Train, loading
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
+from transformer.evaluation.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from transformer.model.parameters import named, with_values
 from transformer.model.transformer import Transformer
 from transformer.run.checkpoints import read_arrays
-from transformer.run.run_dir import checkpoint_steps, read_metrics
+from transformer.run.run_dir import checkpoint_steps, read_metrics, read_recorded
 from transformer.training.validation import quality
 from transformer.translation.model_config import ModelConfig
 from transformer.translation.model_dir import load_model
@@ -26,7 +28,7 @@ def read_config(run: Path) -> Config:
     path = run / "config.toml"
     if not path.is_file():
         raise UsageError(f"{run}: not a run directory, it has no config.toml; name one in which a model was trained")
-    return loading.load(path)
+    return loading.resolve(read_recorded(path), path)
 
 
 def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
@@ -34,18 +36,29 @@ def newest_steps(run: Path, count: int, settings: Train) -> list[int]:
     return _first(run, checkpoint_steps(run / "checkpoints")[::-1], count, settings, "checkpoints")
 
 
-def best_steps(run: Path, count: int, settings: Train) -> list[int]:
+def best_steps(run: Path, count: int, config: Config) -> list[int]:
     """Returns, among the steps that have a checkpoint, the `count` steps with the best validations, in ascending
     order of steps.
 
-    If two validations are equally good, the earlier step is preferred. Raises UsageError if there are fewer steps.
+    If two validations are equally good, the earlier step is preferred. If BLEU decides, only validations with the
+    tokenizer of the config are compared. Raises UsageError if there are fewer steps.
     """
+    settings = config.train
+    tokenizer = bleu_tokenizer(config.data.target, settings.bleu_tokenizer)
     qualities: dict[int, float] = {}
     for metrics, _ in read_metrics(run / "metrics.jsonl"):
         with suppress(KeyError, TypeError):  # a line about updates, or a metric that was not finite and so is null
-            qualities[metrics["step"]] = quality(metrics, settings)
+            if settings.best_metric != "bleu" or _has_tokenizer(metrics, tokenizer):
+                qualities[metrics["step"]] = quality(metrics, settings)
     steps = [step for step in checkpoint_steps(run / "checkpoints") if step in qualities]
     return _first(run, sorted(steps, key=lambda step: -qualities[step]), count, settings, "validated checkpoints")
+
+
+def _has_tokenizer(metrics: Mapping[str, Any], tokenizer: str) -> bool:
+    """Whether the BLEU of a validation was computed with this tokenizer. Versions without signatures used 13a."""
+    signature = str(metrics.get("valid_bleu_signature", f"tok:{DEFAULT}"))
+    # of MeCab, the version follows the name
+    return any(field.startswith(f"tok:{tokenizer}") for field in signature.split("|"))
 
 
 def _first(run: Path, steps: Sequence[int], count: int, settings: Train, what: str) -> list[int]:

@@ -17,8 +17,11 @@ import jax
 from transformer.config import Config
 from transformer.data.batches import Batch
 from transformer.errors import DivergenceError, Interrupted, Preempted, ResourceError, UsageError
+from transformer.evaluation.bleu_tokenizer import bleu_tokenizer
+from transformer.evaluation.low_bleu import low_bleu_reason
 from transformer.run.checkpoints import Checkpoints, TrainingProgress
 from transformer.run.metrics import MetricsAccumulator, MetricsWriter
+from transformer.run.run_dir import read_metrics
 from transformer.run.signals import StopRequest, handling
 from transformer.training.loop import Setup
 from transformer.training.update import TrainState, Update, all_finite
@@ -130,7 +133,11 @@ class RunHooks:
             self.progress = TrainingProgress(best=value, best_step=step, measure=self.measure, validated=step)
         else:
             self.progress = replace(before, without_better=before.without_better + 1, validated=step)
-        self.writer.write(step, result.metrics)
+        self.writer.write(step, result.metrics, {"valid_bleu_signature": result.bleu_signature})
+        history = [metrics for metrics, _ in read_metrics(self.writer.path) if "valid_nll" in metrics]
+        if reason := low_bleu_reason(history, result.few_tokens):
+            tokenizer = bleu_tokenizer(config.data.target, config.train.bleu_tokenizer)
+            log.warning("warning: BLEU is near 0 with the tokenizer %s, although nll falls: %s", tokenizer, reason)
 
     def _check_finite(self, step: int, state: TrainState) -> None:
         if not all_finite(state):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import jax
@@ -84,10 +85,13 @@ class MetricsWriter:
             raise cannot_write(self.path, problem) from problem
         self._tensorboard.flush()
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes a line of metrics.jsonl, with null for NaN and infinity, and the finite values for TensorBoard."""
+    def write(self, step: int, metrics: Mapping[str, float], texts: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Writes a line of metrics.jsonl, with null for NaN and infinity, and the finite values for TensorBoard.
+
+        The texts are written to metrics.jsonl only.
+        """
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self._pending += (json.dumps({"step": step, **dict.fromkeys(metrics), **finite}) + "\n").encode()
+        self._pending += (json.dumps({"step": step, **dict.fromkeys(metrics), **finite, **texts}) + "\n").encode()
         with suppress(OSError):  # `flush` raises the error if the disk is still full
             self._write_pending()
         self._tensorboard.write(step, finite)

@@ -22,7 +22,8 @@ from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
 from transformer.data.tokenizer import Tokenizers
 from transformer.errors import UsageError
-from transformer.run.run_dir import DataRecord, has_begun, same_content, same_contents
+from transformer.evaluation.bleu_tokenizer import DEFAULT, bleu_tokenizer
+from transformer.run.run_dir import DataRecord, has_begun, read_recorded, same_content, same_contents
 
 if TYPE_CHECKING:
     from transformer.run.checkpoints import Checkpoint
@@ -66,7 +67,7 @@ def _with_recorded(given: Mapping[str, Any], directory: Path | None) -> dict[str
     """Returns the given values. If a run has begun in the directory, adds its recorded values of the other keys."""
     if directory is None or not has_begun(directory) or not (path := directory / "config.toml").exists():
         return dict(given)
-    recorded = loading.read(path)
+    recorded = read_recorded(path)
     config = loading.resolve(recorded, path)
     before, default = (_flat(each.model_dump()) for each in (config, Config.model_construct()))
     given_flat = _flat(given)
@@ -135,8 +136,8 @@ def check_settings(config: Config, *, allow_changes: bool) -> None:
             f"{path}: is missing, so the settings that this run started with are unknown; put it back, or resume with"
             " --allow-config-change"
         )
-    recorded = loading.load(path)
-    before, now = (_flat(each.model_dump()) | _best_by_place(each) for each in (recorded, config))
+    recorded = loading.resolve(read_recorded(path), path)
+    before, now = (_flat(each.model_dump()) | _comparable(each) for each in (recorded, config))
     changed = [key for key in now if before[key] != now[key] and EFFECTS[key] not in (HARMLESS, BY_CONTENT)]
     changed += [key for key in ("train.init_from", "tokenizer.models") if before[key] and not now[key]]
     fixed = [key for key in changed if EFFECTS[key] is not CHANGES_RESULT]
@@ -212,12 +213,18 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _best_by_place(config: Config) -> dict[str, Any]:
-    """Returns train.best_corpus, but a corpus by its position in data.valid, because its name may change."""
+def _comparable(config: Config) -> dict[str, Any]:
+    """Returns the settings of which different values may mean the same, as values that are equal only if they do.
+
+    train.bleu_tokenizer is the tokenizer that is used. train.best_corpus is a corpus by its position in data.valid,
+    because its name may change.
+    """
     best, corpora = config.train.best_corpus, config.data.valid
-    if len(corpora) < 2:
-        return {"train.best_corpus": ALL}
-    return {"train.best_corpus": f"number {corpora.index(best) + 1} of data.valid" if best in corpora else best}
+    place = f"number {corpora.index(best) + 1} of data.valid" if best in corpora else best
+    return {
+        "train.bleu_tokenizer": bleu_tokenizer(config.data.target, config.train.bleu_tokenizer),
+        "train.best_corpus": place if len(corpora) > 1 else ALL,
+    }
 
 
 def measure(config: Config, corpora: Sequence[Corpus]) -> str:
@@ -228,7 +235,10 @@ def measure(config: Config, corpora: Sequence[Corpus]) -> str:
     best, names = config.train.best_corpus, config.data.valid
     decisive = corpora[names.index(best) :][:1] if best in names else corpora
     how = MEAN if best == MEAN and len(corpora) > 1 else ALL
-    return f"{config.train.best_metric} of {how} {_digest(decisive)}"
+    metric, tokenizer = config.train.best_metric, bleu_tokenizer(config.data.target, config.train.bleu_tokenizer)
+    if metric == "bleu" and tokenizer != DEFAULT:  # earlier versions used that tokenizer, and did not name it
+        metric = f"bleu:{tokenizer}"
+    return f"{metric} of {how} {_digest(decisive)}"
 
 
 def _digest(corpora: Sequence[Corpus]) -> str:

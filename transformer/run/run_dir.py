@@ -17,6 +17,7 @@ from transformer.config import Config, loading
 from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
 from transformer.errors import ResourceError, UsageError
+from transformer.evaluation.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from transformer.files.atomic import write_file
 from transformer.version import package_version, which_version
 
@@ -78,6 +79,21 @@ def read_metrics(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 def has_begun(directory: Path) -> bool:
     """Whether the run directory has a checkpoint to resume from."""
     return bool(checkpoint_steps(directory / "checkpoints"))
+
+
+def read_recorded(path: Path) -> dict[str, Any]:
+    """Reads the settings in RUN/config.toml, by section. Raises UsageError.
+
+    If the record has no train.bleu_tokenizer, an earlier version wrote it, which used 13a for every language. The run
+    continues with 13a, so that its scores can be compared.
+    """
+    values = loading.read(path)
+    data, train = values.get("data", {}), values.setdefault("train", {})
+    if isinstance(train, dict) and "bleu_tokenizer" not in train and isinstance(data, dict):
+        target = data.get("target")
+        if isinstance(target, str) and bleu_tokenizer(target) != DEFAULT:
+            train["bleu_tokenizer"] = DEFAULT
+    return values
 
 
 # The record of the corpora of a run

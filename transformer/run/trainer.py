@@ -8,6 +8,7 @@ from transformer.config import Config
 from transformer.config.train import ALL
 from transformer.data.prepare import Corpora, given_tokenizers, open_all, prepare
 from transformer.errors import reporting_full_disk
+from transformer.evaluation.bleu_tokenizer import bleu_tokenizer, check_bleu_tokenizer
 from transformer.files.model_files import clear_leftovers
 from transformer.model.parameter_count import parameter_table
 from transformer.run import initial_model, resume, run_dir
@@ -52,6 +53,8 @@ def _prepare(config: Config, *, allow_changes: bool) -> tuple[Setup, Corpora, Da
     config, tokenizers = initial_model.complete(config)
     # These checks come before any file of an existing run is replaced, so that a run that is refused is not changed.
     resume.check_settings(config, allow_changes=allow_changes)
+    tokenizer = bleu_tokenizer(config.data.target, config.train.bleu_tokenizer)
+    check_bleu_tokenizer(tokenizer, "--train.bleu-tokenizer", config.train.bleu_tokenizer)
     recorded = run_dir.read_data_record(config.directory)
     corpora = open_all(config)
     resume.check_corpora(config, recorded, corpora, allow_changes=allow_changes)
@@ -59,6 +62,7 @@ def _prepare(config: Config, *, allow_changes: bool) -> tuple[Setup, Corpora, Da
     resume.check_checkpoint(config, newest_manifest(checkpoints), corpora, tokenizers)
     clear_leftovers(config.directory / "model")
     data = prepare(config, corpora, config.directory / "data", tokenizers)
+    log.info("BLEU of the validations: tokenizer %s of sacreBLEU (train.bleu_tokenizer)", tokenizer)
     return make_setup(config, data, mesh), corpora, recorded
 
 
@@ -115,9 +119,9 @@ def comparable_progress(
     """
     progress, settings, now = checkpoint.progress, config.train, measure(config, corpora.valid)
     if checkpoint.format == 1:
-        metric, _, _ = progress.measure.partition(" of ")
+        metrics = [one.partition(" of ")[0] for one in (progress.measure, now)]
         is_of_all = settings.best_corpus == ALL or len(corpora.valid) == 1
-        if metric == settings.best_metric and is_of_all and same_contents(old_valid, corpora.valid):
+        if metrics[0] == metrics[1] and is_of_all and same_contents(old_valid, corpora.valid):
             progress = replace(progress, measure=now)
     if progress.best is None or progress.measure == now:
         return progress

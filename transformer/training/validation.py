@@ -13,6 +13,8 @@ from jax import Array
 from transformer.config import Train
 from transformer.config.train import ALL, MEAN
 from transformer.data.batches import Batch
+from transformer.evaluation.bleu_tokenizer import bleu_tokenizer
+from transformer.evaluation.low_bleu import LOW_BLEU, explain_tokens
 from transformer.evaluation.metrics import bleu, chrf
 from transformer.model.transformer import Transformer
 from transformer.training.loop import Setup
@@ -30,6 +32,8 @@ class Validation(NamedTuple):
     decisive: Metrics  # of the corpora that train.best_corpus selects
     corpora: dict[str, Metrics]  # of each corpus, by a short name
     example: str  # the first translation, for the log
+    bleu_signature: str  # of sacreBLEU
+    few_tokens: str  # how the tokenizer of BLEU is the reason for a low one; "" if it is not, or BLEU is not low
 
     @property
     def metrics(self) -> Metrics:
@@ -50,18 +54,23 @@ def validate(setup: Setup, model: Transformer, model_config: ModelConfig) -> Val
     translations = translator.translate((pair.source for pair in pairs), beam_size=1)
     hypotheses, references = [translation.text for translation in translations], [pair.target for pair in pairs]
     bounds = pairwise(accumulate((len(corpus.pairs) for corpus in corpora), initial=0))
-    each = [
-        _metrics(losses, hypotheses[start:end], references[start:end])
-        for losses, (start, end) in zip(sums, bounds, strict=True)
-    ]
+    tokenizer = bleu_tokenizer(setup.config.data.target, setup.config.train.bleu_tokenizer)
+    each, signatures = zip(
+        *(
+            _metrics(losses, hypotheses[start:end], references[start:end], tokenizer)
+            for losses, (start, end) in zip(sums, bounds, strict=True)
+        ),
+        strict=True,
+    )
     if best_corpus == MEAN:
         decisive = {name: math.fsum(one[name] for one in each) / len(each) for name in each[0]}
     elif best_corpus == ALL:
-        decisive = each[0] if len(each) == 1 else _metrics(np.sum(sums, axis=0), hypotheses, references)
+        decisive = each[0] if len(each) == 1 else _metrics(np.sum(sums, axis=0), hypotheses, references, tokenizer)[0]
     else:
         decisive = each[[corpus.name for corpus in corpora].index(best_corpus)]
     names = _short_names([corpus.name for corpus in corpora])
-    return Validation(decisive, dict(zip(names, each, strict=True)), hypotheses[0])
+    few_tokens = explain_tokens(references, tokenizer) if decisive["bleu"] < LOW_BLEU else ""
+    return Validation(decisive, dict(zip(names, each, strict=True)), hypotheses[0], signatures[0], few_tokens)
 
 
 def quality(metrics: Metrics, settings: Train) -> float:
@@ -73,13 +82,17 @@ def quality(metrics: Metrics, settings: Train) -> float:
     return -value if settings.best_metric == "nll" else value
 
 
-def _metrics(losses: np.ndarray, hypotheses: Sequence[str], references: Sequence[str]) -> Metrics:
-    nll, tokens = losses
-    return {
+def _metrics(
+    losses: np.ndarray, hypotheses: Sequence[str], references: Sequence[str], tokenizer: str
+) -> tuple[Metrics, str]:
+    """The metrics, and the signature of BLEU."""
+    (nll, tokens), of_bleu = losses, bleu(hypotheses, references, tokenize=tokenizer)
+    values = {
         "nll": float(nll / tokens),
-        "bleu": bleu(hypotheses, references).value,
+        "bleu": of_bleu.value,
         "chrf": chrf(hypotheses, references).value,
     }
+    return values, of_bleu.signature
 
 
 def _short_names(corpora: Sequence[str]) -> list[str]:

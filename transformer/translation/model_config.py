@@ -8,6 +8,7 @@ from pydantic import Field
 
 from transformer.config import About, Config, Decode, Model
 from transformer.config.section import Section, Size
+from transformer.config.train import BleuTokenizer
 from transformer.data.tokenizer import Tokenizers
 from transformer.model.transformer import Transformer
 
@@ -27,6 +28,8 @@ class ModelConfig(Section):
     decode: Decode
     about: About = About()
     """not written to the file if it is empty"""
+    bleu_tokenizer: BleuTokenizer = "auto"
+    """train.bleu_tokenizer of the training; not written to the file if it is auto"""
     weights: Literal["float32", "float16", "bfloat16"] = "float32"
     """precision of the parameters in model.safetensors; in memory they are float32"""
 
@@ -42,11 +45,13 @@ class ModelConfig(Section):
             model=config.model,
             decode=config.decode,
             about=config.about,
+            bleu_tokenizer=config.train.bleu_tokenizer,
         )
 
     def content(self) -> dict[str, Any]:
         """Returns the content of config.json."""
-        return self.model_dump(mode="json", exclude={"about"} if self.about == About() else set())
+        unset = {"about": self.about == About(), "bleu_tokenizer": self.bleu_tokenizer == "auto"}
+        return self.model_dump(mode="json", exclude={name for name, is_unset in unset.items() if is_unset})
 
     def abstract_model(self) -> Transformer:
         """Returns a model with the shape and dtype of each parameter in place of its values."""

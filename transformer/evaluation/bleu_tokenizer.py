@@ -1,0 +1,41 @@
+"""The tokenizer of BLEU, from the setting train.bleu_tokenizer and the target language."""
+
+from sacrebleu.metrics import BLEU
+
+from transformer.data.languages import has_spaces, script
+from transformer.errors import UsageError
+
+AUTO, DEFAULT = "auto", "13a"
+EXTRAS = {"ja-mecab": "ja", "ko-mecab": "ko"}  # the extra of this package that installs what a tokenizer needs
+
+# The choice of `sacrebleu -l`, by script. Han without kana (Hani, Hanb) and Bopomofo are Chinese.
+_BY_SCRIPT = {
+    **dict.fromkeys(("Hans", "Hant", "Hani", "Hanb", "Bopo"), "zh"),
+    **dict.fromkeys(("Jpan", "Hrkt", "Hira", "Kana"), "ja-mecab"),
+    **dict.fromkeys(("Kore", "Hang"), "ko-mecab"),
+}
+
+
+def bleu_tokenizer(language: str, setting: str = AUTO) -> str:
+    """Returns the name of the tokenizer of sacreBLEU: the setting, or for "auto" the one for the target language.
+
+    "auto" follows sacreBLEU: zh, ja-mecab and ko-mecab for Chinese, Japanese and Korean, else 13a. Other languages that
+    put no spaces between words get `char`, for which sacreBLEU has no choice of its own.
+    """
+    if setting != AUTO:
+        return setting
+    return _BY_SCRIPT.get(script(language) or "", DEFAULT if has_spaces(language) else "char")
+
+
+def check_bleu_tokenizer(tokenizer: str, key: str, value: str) -> None:
+    """Raises UsageError if packages of a tokenizer are missing; `key` and `value`: the setting that chose it."""
+    try:
+        BLEU(tokenize=tokenizer)
+    except (ImportError, RuntimeError, AssertionError) as problem:  # RuntimeError, AssertionError: as sacreBLEU does
+        extra = EXTRAS.get(tokenizer, "")
+        installed = f"'transformer-translation[{extra}]' (from a checkout: pip install -e '.[{extra}]')"
+        reason = " ".join(str(problem).split()).partition(".")[0]
+        raise UsageError(
+            f"{key} {value}: BLEU needs the tokenizer {tokenizer} of sacreBLEU ({reason}); pip install {installed},"
+            f" or use {key} char"
+        ) from None
