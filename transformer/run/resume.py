@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformer.config import Config, loading
+from transformer.config import Config, corpus_name, loading
 from transformer.config.section import BY_CONTENT, CHANGES_RESULT, HARMLESS, expand_home
 from transformer.config.train import ALL, MEAN
 from transformer.data.corpus import Corpus
@@ -97,12 +97,13 @@ def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Map
     It is added if it is not given, the recorded one names a corpus, and data.valid is given with as many corpora as
     recorded. The added value is the corpus at the same position in the given data.valid.
     """
-    flat, before, best = _flat(given), recorded.data.valid, recorded.train.best_corpus
+    flat, best = _flat(given), recorded.train.best_corpus
+    before = list(map(corpus_name, recorded.data.valid))
     now = flat.get("data.valid")
     may_be_renamed = isinstance(now, list | tuple) and len(now) == len(before) and best in before
     if "train.best_corpus" in flat or not may_be_renamed:
         return given
-    return _merged(given, {"train": {"best_corpus": now[before.index(best)]}})
+    return _merged(given, {"train": {"best_corpus": corpus_name(now[before.index(best)])}})
 
 
 def _refuse_moved(path: Path, directory: Path | None) -> None:
@@ -213,8 +214,8 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _best_by_place(config: Config) -> dict[str, Any]:
-    """Returns train.best_corpus, but a corpus by its position in data.valid, because its name may change."""
-    best, corpora = config.train.best_corpus, config.data.valid
+    """train.best_corpus with the number of a corpus among several instead of its name, which may change."""
+    best, corpora = config.train.best_corpus, list(map(corpus_name, config.data.valid))
     if len(corpora) < 2:
         return {"train.best_corpus": ALL}
     return {"train.best_corpus": f"number {corpora.index(best) + 1} of data.valid" if best in corpora else best}
@@ -225,7 +226,7 @@ def measure(config: Config, corpora: Sequence[Corpus]) -> str:
 
     The scores of two models can be compared only if these strings are equal.
     """
-    best, names = config.train.best_corpus, config.data.valid
+    best, names = config.train.best_corpus, list(map(corpus_name, config.data.valid))
     decisive = corpora[names.index(best) :][:1] if best in names else corpora
     how = MEAN if best == MEAN and len(corpora) > 1 else ALL
     return f"{config.train.best_metric} of {how} {_digest(decisive)}"

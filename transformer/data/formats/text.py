@@ -1,11 +1,12 @@
 """Text files of corpora: encodings, numbers of lines, excerpts for messages."""
 
 import codecs
-import zlib
 from pathlib import Path
 
-from transformer.data.lines import open_bytes, read_blocks
+from transformer.data.lines import compression, open_bytes, read_blocks
 from transformer.errors import DataError
+
+BLANK = "blank line"  # a reason to leave out a line
 
 _MARKS = {  # byte order marks; UTF-32 first, because the UTF-32-LE mark starts with the UTF-16-LE mark
     codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
@@ -28,19 +29,18 @@ def refuse_utf16(path: str | Path) -> None:
     with open_bytes(path) as stream:
         try:
             start = stream.read(4)
-        except (OSError, EOFError, zlib.error):  # the file is damaged: the code that reads it reports the error
+        except OSError:  # damaged; whoever reads the file reports it
             return
-    is_gzip = str(path).endswith(".gz")
+    after = " after decompressing it" if compression(path) else ""
     for mark, encoding in _MARKS.items():
         if start.startswith(mark):
             raise DataError(
-                f"{path}: is {encoding}, and must be UTF-8; convert it{' after decompressing it' * is_gzip}:"
-                f" iconv -f {encoding} -t UTF-8"
+                f"{path}: is {encoding}, and must be UTF-8; convert it{after}: iconv -f {encoding} -t UTF-8"
             )
 
 
 def count_lines(path: str | Path) -> int:
-    """Counts the lines in a file, plain or .gz. Raises DataError if the file cannot be read to its end."""
+    """Counts the lines in a file, compressed or not. Raises DataError."""
     count, last = 0, b"\n"
     with open_bytes(path) as stream:
         for block in read_blocks(stream):
