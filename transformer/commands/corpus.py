@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> None:
     arguments = parser.parse(words)
     if arguments.source == arguments.target:
         raise UsageError(f"--target {arguments.target}: is the source language too; each language needs its own file")
-    with_overrides(Data(), {"max_left_out": arguments.max_left_out}, "data")  # checks its bounds
+    with_overrides(Data(), {"max_left_out": arguments.max_left_out}, "data")  # checks that it is in bounds
     corpus = open_corpus(corpus_spec(arguments.corpus), arguments.source, arguments.target, "train")
     report = CleaningReport()
     pairs = clean(corpus, report)

@@ -27,7 +27,7 @@ def open_zst(path: str | Path, mode: str) -> BinaryIO:
 
 
 def _decompressor(path: str | Path) -> Any:
-    """A function that returns the decompressor of one frame."""
+    """Returns a function that makes the decompressor of a frame. Raises UsageError without the package."""
     with suppress(ImportError):
         return importlib.import_module("compression.zstd").ZstdDecompressor
     try:
@@ -69,9 +69,9 @@ class _Decompressed(io.RawIOBase):
 
 
 class _Frames(io.RawIOBase):
-    """The content of the frames of a file, one after another. A file that is cut off inside a frame is an EOFError.
+    """Reads the frames of a file, one after another. Raises EOFError if the file is cut off inside a frame.
 
-    The reader of the package zstandard itself takes a frame that is cut off for a complete one.
+    The reader of the package zstandard does not report a frame that is cut off.
     """
 
     def __init__(self, file: IO[bytes], start: Any) -> None:
@@ -102,7 +102,7 @@ class _Frames(io.RawIOBase):
         return count
 
     def _decompress(self) -> bytes:
-        """Decompresses the bytes that were read, up to the end of the frame."""
+        """Decompresses the bytes that were read, up to the end of the frame, and keeps the others."""
         if self._frame.eof:
             self._frame = self._start()
         content = self._frame.decompress(self._compressed)

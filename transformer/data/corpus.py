@@ -1,8 +1,8 @@
 """Parallel corpora: pairs of sentences that can be read as a stream, any number of times.
 
 A corpus yields all its pairs unchanged. Bytes that are not UTF-8 become lone surrogates (Python's "surrogateescape"),
-which valid text never contains, and a line that has no pair becomes a FaultyPair, so that checks/cleaning.py can leave
-such pairs out and count them.
+which valid text never contains, and a line without a pair becomes a FaultyPair, so that checks/cleaning.py can recognize
+such pairs, leave them out and count them.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from transformer.config.tables import import_object
 from transformer.data.lines import compression, open_bytes, read_blocks
 from transformer.errors import UsageError
 
-# The start ("hf:") or the end (".tsv", also before the suffix of a compression) of a spec -> a function of (spec,
-# columns, split) that opens the corpus.
+# The start ("hf:") or end (".tsv", before a suffix such as ".gz") of a spec -> the function of (spec, columns, split)
+# that opens the corpus.
 FORMATS = {
     "builtin:": "transformer.data.formats.builtin:open_builtin",
     "hf:": "transformer.data.formats.huggingface:open_dataset",
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 class FaultyPair(Pair):
-    """A line that has no pair, with the reason. Both texts are empty."""
+    """Stands for a line that contains no pair, and states the reason. Both texts are empty."""
 
     reason: str
 
@@ -62,9 +62,9 @@ class Corpus:
 
     name: str  # the spec that the corpus was opened with
     read: Callable[[], Iterator[Pair]]
-    files: tuple[Path, ...] = ()  # that it is read from; none for a dataset or the built-in corpus
-    columns: tuple[str, ...] = ()  # of a table: the columns or keys that are read
-    header: int = 0  # lines before that of the first pair
+    files: tuple[Path, ...] = ()  # none for a Hugging Face dataset or the built-in corpus
+    columns: tuple[str, ...] = ()  # the columns or keys that are read, if the corpus is a table
+    header: int = 0  # number of lines before the first pair
 
     def __iter__(self) -> Iterator[Pair]:
         return self.read()
@@ -108,12 +108,12 @@ def open_corpora(specs: Iterable[str | CorpusTable], source: str, target: str, s
 
 
 def open_corpus(spec: str | CorpusTable, source: str, target: str, split: str) -> Corpus:
-    """Opens the corpus that `spec` names, and checks its files or columns; of PREFIX also the numbers of lines.
+    """Opens the corpus that `spec` names, and checks its files or columns; for PREFIX also the numbers of lines.
 
     `spec` is PREFIX (PREFIX.en + PREFIX.de), FILE.tsv, FILE.jsonl (all three compressed or not), FILE.parquet,
     hf:NAME[:CONFIG]:SPLIT or builtin:clauses[:SPLIT[:COUNT]], or a table that chooses columns. `source` and `target`
     are language codes: the suffixes of the files, or the columns or keys if none are chosen. `split` ("train", "valid"
-    or "test") is that of a built-in corpus whose spec has none.
+    or "test") is used if `spec` names a built-in corpus without a split.
 
     Raises DataError if a file or a column is missing, if a file is UTF-16 or UTF-32, if the numbers of lines differ or
     if a dataset cannot be loaded; UsageError if `spec` is invalid.

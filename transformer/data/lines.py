@@ -30,9 +30,9 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
-    """Opens a file as a stream of bytes, decompressed if its name ends in one of COMPRESSIONS.
+    """Opens a file as a byte stream, decompressed if its name ends in one of COMPRESSIONS.
 
-    Raises DataError; UsageError if the package that decompresses it is not installed.
+    Raises DataError if it cannot be opened, and UsageError if the package that decompresses it is not installed.
     """
     suffix = compression(path)
     try:

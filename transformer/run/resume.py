@@ -214,7 +214,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _best_by_place(config: Config) -> dict[str, Any]:
-    """train.best_corpus with the number of a corpus among several instead of its name, which may change."""
+    """Returns train.best_corpus, but a corpus by its position in data.valid, because its name may change."""
     best, corpora = config.train.best_corpus, list(map(corpus_name, config.data.valid))
     if len(corpora) < 2:
         return {"train.best_corpus": ALL}

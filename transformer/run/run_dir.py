@@ -168,7 +168,7 @@ def to_toml(config: Config) -> str:
 
 
 def _toml(value: object) -> str:
-    """JSON strings, numbers and booleans are TOML, if characters are not escaped, and DEL is."""
+    """Returns a value as TOML. JSON is valid TOML, except for objects and DEL; characters beyond ASCII are not escaped."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):

@@ -87,7 +87,7 @@ def clean(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[Pair]:
 
 
 def clean_lines(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[tuple[int, Pair]]:
-    """Like `clean`, with the number of each pair's line, from 1."""
+    """Like `clean`, but yields each pair with the number of its line, from 1."""
     header = pairs.header if isinstance(pairs, Corpus) else 0
     for line, read in enumerate(pairs, report.read + header + 1):
         report.read += 1

@@ -10,7 +10,10 @@ UNDAMAGED_BLOCK = 1 << 10  # bytes: the precision with which the damaged place i
 
 
 def damaged(stream: BinaryIO, problem: Exception) -> DataError:
-    """Returns the error for a stream that cannot be read to its end, with how far a compressed file can be."""
+    """Returns the error for a stream that cannot be read to its end.
+
+    For a compressed file, it states how many bytes can be read.
+    """
     name = str(getattr(stream, "name", "input"))
     from transformer.data.lines import compression  # imported here, because that module imports this one
 

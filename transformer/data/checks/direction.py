@@ -62,7 +62,7 @@ def direction_warning(pairs: Iterable[tuple[str, str]], source: str, target: str
 
 
 class _Side:
-    """The letters of a side by script, and its words."""
+    """Counts the letters of a side by script, and its words."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         text = "\n".join(dict.fromkeys(lines)).lower()
@@ -74,7 +74,7 @@ class _Side:
         self.words = Counter(_WORD.findall(text))
 
     def share(self, wanted: str | None) -> float:
-        """The fraction of the letters that are in a script. Chinese has almost no kana, and Japanese has some."""
+        """Returns the fraction of the letters that are in a script. Japanese has kana, and Chinese has almost none."""
         kana = self.scripts["Kana"] / self.letters
         if wanted == "Jpan":
             return (self.scripts["Hani"] + self.scripts["Kana"]) / self.letters if kana > 0.02 else 0.0
@@ -87,7 +87,7 @@ class _Side:
 
 
 def _seems(side: _Side, expected: str, other: str) -> str:
-    """The code `other`, another language or a script, if a side clearly seems to be that; "" if not."""
+    """Returns the language or script that a side clearly has instead of the expected one, or ""."""
     own = script(expected)
     if own in _KNOWN_SCRIPTS and side.share(own) < FEW:
         if _first_part(expected) in _TWO_SCRIPTS:
@@ -108,11 +108,11 @@ def _seems(side: _Side, expected: str, other: str) -> str:
 
 
 def _first_part(code: str) -> str:
-    """The language in a code: "en" for "en-GB"."""
+    """Returns the language of a code: "en" for "en-GB"."""
     return re.split("[-_]", code.lower())[0]
 
 
 @cache
 def _script_of(letter: str) -> str:
-    """The script of a letter, or "" if it is none of _SCRIPTS."""
+    """Returns the script of a letter, or "" if it is none of _SCRIPTS."""
     return _SCRIPTS.get(name(letter, "").split(" ")[0], "")

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 def survey(directory: Path, corpora: Sequence[Corpus], settings: Data) -> None:
     """Raises DataError if a corpus has no usable pair, or if the fraction left out is above settings.max_left_out.
 
-    If its sides look shifted against each other, or in other languages than their codes, logs a warning, or raises
-    DataError with settings.strict. The result is stored in `directory`, and reported again, without repeating the
-    checks, as long as the corpora and the codes do not change.
+    If the sides of a corpus look misaligned by some lines, or are in other languages than their codes, this logs a
+    warning or, with settings.strict, raises DataError. The results are stored in `directory`. As long as the corpora
+    and the codes do not change, later calls report the stored results instead of repeating the checks.
     """
     description = [*(corpus.identity for corpus in corpora), settings.source, settings.target]
     origin = hashlib.sha256("\n".join(description).encode()).hexdigest()
@@ -54,7 +54,7 @@ def _summarize(corpus: Corpus, settings: Data) -> CorpusSummary:
 
 
 def _shift_warning(corpus: Corpus) -> str:
-    """A warning that names the lines, or "" if the corpus looks aligned."""
+    """Returns a warning that names the misaligned lines, or "" if the corpus looks aligned."""
     header = corpus.header
     shifts = [shift._replace(first=shift.first + header, last=shift.last + header) for shift in find_shifts(corpus)]
     if not shifts:

@@ -11,7 +11,7 @@ LANGUAGES = ("en", "de")
 
 
 def open_builtin(spec: str, columns: Columns, split: str) -> Corpus:
-    """Opens the corpus, in either direction. Raises UsageError."""
+    """Opens the corpus, in either direction. Raises UsageError if the spec or the languages are invalid."""
     source, target = columns[:2]
     name, *given = spec.removeprefix("builtin:").split(":")
     split = given[0] if given else split

@@ -20,7 +20,11 @@ _SPEC = re.compile(r"hf:(?P<name>[^:]+)(:(?P<config>[^:\[\]]+))?:(?P<split>[^:\[
 
 
 def open_dataset(spec: str, columns: Columns, split: str) -> Corpus:
-    """Loads the dataset. The spec names the split; the argument `split` is ignored. Raises DataError, UsageError."""
+    """Loads the dataset. The spec names the split; the argument `split` is ignored.
+
+    Raises UsageError if the spec is invalid, DataError if the dataset cannot be loaded or lacks a column, and
+    ResourceError if the disk is full.
+    """
     match = _SPEC.fullmatch(spec)
     if not match:
         raise UsageError(f"{spec}: write hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT, as in hf:wmt14:de-en:train")

@@ -1,7 +1,6 @@
-"""FILE.jsonl, compressed or not: one JSON object per line, with the texts under the language codes.
+"""FILE.jsonl, compressed or not: one JSON object per line, whose keys are the language codes.
 
-The keys are those of the object itself, or of the object under its key "translation", as in the datasets of WMT. The
-config can choose other keys.
+These keys may also be in an object under the key "translation", as in the datasets of WMT. A config can choose others.
 """
 
 import json
@@ -16,11 +15,11 @@ from transformer.errors import DataError
 
 
 class _Fault(Exception):
-    """The reason to leave out a line."""
+    """States why a line is left out."""
 
 
 def open_jsonl(spec: str, columns: Columns, split: str) -> Corpus:
-    """Opens the file. Raises DataError, also if no line has a key that is read."""
+    """Opens the file. Raises DataError if it cannot be opened, is UTF-16, or no line has one of the keys."""
     refuse_utf16(spec)
     keys = columns.source, columns.target
     _check_keys(Path(spec), keys)
@@ -38,7 +37,7 @@ def _read(path: Path, keys: tuple[str, str]) -> Iterator[Pair]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any] | _Fault]:
-    """Yields the values of each line by their keys, those under "translation" first."""
+    """Yields the object of each line, or why there is none. Keys under "translation" replace those of the object."""
     with open_bytes(path) as stream:
         for number, raw in enumerate(read_lines(stream)):
             text = decode(raw)
@@ -55,7 +54,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any] | _Fault]:
 
 
 def _text(row: dict[str, Any], key: str) -> str:
-    """The text under a key; a missing text (null) is an empty one. Raises _Fault."""
+    """Returns the text under a key; null is read as an empty text. Raises _Fault if there is no text."""
     if key not in row:
         raise _Fault(f"without the key {key!r}")
     text = row[key]
@@ -65,7 +64,7 @@ def _text(row: dict[str, Any], key: str) -> str:
 
 
 def _check_keys(path: Path, keys: tuple[str, str]) -> None:
-    """Raises DataError if the file has objects, and none has one of the keys. Reads up to the first lines with them."""
+    """Raises DataError if no object of the file has one of the keys. Reads up to the first lines that have them."""
     missing, first = set(keys), None
     for row in _rows(path):
         if not isinstance(row, _Fault):

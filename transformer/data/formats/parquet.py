@@ -19,7 +19,7 @@ ROWS = 4096  # number of rows that are read at a time
 
 
 def open_parquet(spec: str, columns: Columns, split: str) -> Corpus:
-    """Opens the file, which is read a few thousand rows at a time. Raises DataError."""
+    """Opens the file. Raises DataError if it is not a Parquet file, or lacks a column."""
     if suffix := compression(spec):
         raise DataError(f"{spec}: a Parquet file contains compressed columns already; remove the {suffix} compression")
     open_bytes(spec).close()
@@ -40,7 +40,10 @@ def open_parquet(spec: str, columns: Columns, split: str) -> Corpus:
 
 
 def find_columns(schema: pyarrow.Schema, columns: Columns, where: str) -> list[list[str]]:
-    """Returns the paths of source and target: `["en"]`, or `["translation", "en"]` if it exists. Raises DataError."""
+    """Returns the paths of source and target: `["en"]`, or `["translation", "en"]` if it exists.
+
+    Raises DataError if a column is missing or is not text.
+    """
     types = {column.name: column.type for column in schema}
     nested = types.get("translation")
     inner = (
@@ -57,7 +60,7 @@ def find_columns(schema: pyarrow.Schema, columns: Columns, where: str) -> list[l
 
 
 def read_pairs(table: pyarrow.Table, paths: list[list[str]]) -> Iterator[Pair]:
-    """Yields the rows of a table. A missing text (null) is an empty one."""
+    """Yields the pairs of a table; null is read as an empty text."""
     sides = []
     for name, *inner in paths:
         texts = compute.struct_field(table.column(name), inner) if inner else table.column(name)

@@ -12,7 +12,7 @@ from transformer.errors import DataError
 
 
 def open_prefix(spec: str, columns: Columns, split: str) -> Corpus:
-    """Opens PREFIX.source and PREFIX.target. Raises DataError."""
+    """Opens PREFIX.source and PREFIX.target. Raises DataError if one is missing; see also `open_pairs`."""
     return replace(open_pairs(_file(spec, columns.source), _file(spec, columns.target)), name=spec)
 
 

@@ -29,7 +29,7 @@ def refuse_utf16(path: str | Path) -> None:
     with open_bytes(path) as stream:
         try:
             start = stream.read(4)
-        except OSError:  # damaged; whoever reads the file reports it
+        except OSError:  # the file is damaged: the code that reads it reports the error
             return
     after = " after decompressing it" if compression(path) else ""
     for mark, encoding in _MARKS.items():
@@ -40,7 +40,7 @@ def refuse_utf16(path: str | Path) -> None:
 
 
 def count_lines(path: str | Path) -> int:
-    """Counts the lines in a file, compressed or not. Raises DataError."""
+    """Counts the lines in a file, compressed or not. Raises DataError if the file cannot be read to its end."""
     count, last = 0, b"\n"
     with open_bytes(path) as stream:
         for block in read_blocks(stream):

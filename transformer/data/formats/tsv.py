@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class _Layout(NamedTuple):
-    """The cells of a pair: their places from 0, the number of cells of a line, and the number of lines of a header."""
+    """Where the texts of a line are."""
 
-    source: int
+    source: int  # index of the cell, from 0
     target: int
-    cells: int
-    header: int = 0
+    cells: int  # number of cells of a line
+    header: int = 0  # number of lines before the first pair
 
 
 def open_tsv(spec: str, columns: Columns, split: str) -> Corpus:
-    """Opens the file and finds the columns in its first lines. Raises DataError."""
+    """Opens the file. Raises DataError if it cannot be opened, is UTF-16, or does not show which columns to read."""
     refuse_utf16(spec)
     path = Path(spec)
     with open_bytes(path) as stream:
@@ -72,7 +72,7 @@ def _cells(raw: bytes) -> list[str]:
 
 
 def _find_layout(path: str, rows: Sequence[list[str]], columns: Columns) -> _Layout:
-    """The layout of a file that starts with these rows. Raises DataError."""
+    """Returns the layout of a file that starts with these rows. Raises DataError if it is not clear."""
     if not rows:
         return _Layout(0, 1, 2)
     counts = Counter(len(row) for row in rows if len(row) > 1)
@@ -92,7 +92,7 @@ def _find_layout(path: str, rows: Sequence[list[str]], columns: Columns) -> _Lay
 
 
 def _named_places(path: str, header: Sequence[str], columns: Columns) -> tuple[int, int] | None:
-    """The places of source and target if the line is a header that names them. Raises DataError."""
+    """Returns the indices of source and target if the line is a header that names them, or else None."""
     source, target = _places(path, header, (columns.source, columns.target))
     if not columns.chosen and len(header) == 2:  # the other column is that of the other language
         source = 1 - target if source is None and target is not None else source
@@ -101,9 +101,10 @@ def _named_places(path: str, header: Sequence[str], columns: Columns) -> tuple[i
 
 
 def _places(path: str, header: Sequence[str], names: Sequence[str]) -> list[int | None]:
-    """The place of each name in the header, or None; upper and lower case are the same. Raises DataError.
+    """Returns the index of each name in the header, or None. Upper and lower case are the same.
 
-    A cell such as `en-US` or `en_us` also stands for the code `en`, if no other cell does.
+    A cell such as `en-US` or `en_us` also stands for the code `en`, if no other cell does. Raises DataError if a name
+    occurs several times.
     """
     cells = [_plain(cell) for cell in header]
     places: list[int | None] = []
@@ -117,17 +118,17 @@ def _places(path: str, header: Sequence[str], names: Sequence[str]) -> list[int 
 
 
 def _plain(cell: str) -> str:
-    """The cell of a header in lower case, without quotation marks, and with `-` as in language codes."""
+    """Returns the cell of a header in lower case, without quotation marks, and with `-` as in language codes."""
     return cell.strip('\ufeff" \r').casefold().replace("_", "-")
 
 
 def _language(cell: str) -> str:
-    """The language in a code such as `en-us`; "" if the cell is none."""
+    """Returns the language in a code such as `en-us`, or "" if the cell is not a code."""
     return cell.partition("-")[0] if _TAG.fullmatch(cell) else ""
 
 
 def _numbered_places(path: str, row: Sequence[str], columns: Columns) -> tuple[int, int]:
-    """The places that a choice of columns by number means. Raises DataError."""
+    """Returns the indices of columns that are chosen by number. Raises DataError if a column does not exist."""
     names = (columns.source, columns.target)
     if not all(name.isascii() and name.isdigit() for name in names):
         raise DataError(
@@ -144,6 +145,6 @@ def _numbered_places(path: str, row: Sequence[str], columns: Columns) -> tuple[i
 
 
 def _shown(row: Sequence[str]) -> str:
-    """The first cells of a line, for a message."""
+    """Returns the first cells of a line, for a message."""
     cells = [excerpt(cell.encode("utf-8", "surrogateescape")) for cell in row[:CELLS_SHOWN]]
     return ", ".join([*cells, *["..."] * (len(row) > CELLS_SHOWN)])
