@@ -1,8 +1,8 @@
 """Parallel corpora: pairs of sentences that can be read as a stream, any number of times.
 
 A corpus yields all its pairs unchanged. Bytes that are not UTF-8 become lone surrogates (Python's "surrogateescape"),
-which valid text never contains, and a line without a pair becomes a FaultyPair, so that checks/cleaning.py can recognize
-such pairs, leave them out and count them.
+which valid text never contains, and a line without a pair becomes a FaultyPair, so that checks/cleaning.py can
+recognize such pairs, leave them out and count them.
 """
 
 import hashlib

@@ -164,8 +164,11 @@ def check_corpora(config: Config, before: DataRecord | None, now: Corpora, *, al
         if len(were) == len(are) and all(any(same_content(old, one) for one in corpora) for old in recorded):
             fault = f"data.{split} lists the corpora in another order than {were}"
         elif were == are:
-            other = next(one.name for one, old in zip(corpora, recorded, strict=True) if not same_content(old, one))
-            fault = f"the content of {other} has changed since this run started"
+            other, old = next(
+                pair for pair in zip(corpora, recorded, strict=True) if not same_content(pair[1], pair[0])
+            )
+            changed = "choice of columns" if old.content.split(" ")[0] == other.digest else "content"
+            fault = f"the {changed} of {other.name} has changed since this run started"
         else:
             fault = f"data.{split} = {are} has another content than {were}, which this run started with"
         remedy = ", resume with --allow-config-change" if split == "valid" else ""

@@ -168,7 +168,7 @@ def to_toml(config: Config) -> str:
 
 
 def _toml(value: object) -> str:
-    """Returns a value as TOML. JSON is valid TOML, except for objects and DEL; characters beyond ASCII are not escaped."""
+    """Returns a value as TOML. JSON is valid TOML, but for objects and DEL; characters beyond ASCII are not escaped."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):

@@ -86,7 +86,7 @@ def _find_layout(path: str, rows: Sequence[list[str]], columns: Columns) -> _Lay
     if cells > 2:
         raise DataError(
             f"{path}: has {cells} columns ({_shown(typical)}), and its first line does not name {columns.source!r} and"
-            f" {columns.target!r}; choose two, as in {{path = {path!r}, source = 1, target = 2}}"
+            f" {columns.target!r}; choose two: {{path = {path!r}, source = NUMBER, target = NUMBER}}"
         )
     return _Layout(0, 1, 2)
 
