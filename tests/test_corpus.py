@@ -68,7 +68,6 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "both packed": lambda folder: write_prefix(folder, "en", "de"),
     "one packed": lambda folder: write_prefix(folder, "de"),
     "tsv": lambda folder: write_text(folder, "pairs.tsv", "\t".join),
-    "tsv, three columns": lambda folder: write_text(folder, "pairs.tsv", lambda pair: "\t".join([*pair, "0.9\tmore"])),
     "tsv.gz": lambda folder: write_text(folder, "pairs.tsv.gz", "\t".join),
     "jsonl, nested": lambda folder: write_text(folder, "pairs.jsonl", nested_json),
     "jsonl.gz, flat": lambda folder: write_text(folder, "pairs.jsonl.gz", flat_json),
@@ -191,22 +190,34 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line", "found"),
     [
-        ("a.tsv", "no tab", "no tab between source and target: 'no tab'"),
-        ("a.jsonl", '{"en": "x"', r"not valid JSON \(.*\): '{\"en\": \"x\"'"),
+        ("a.tsv", "no tab", "without a tab"),
+        ("a.tsv", "", "blank line"),
+        ("a.tsv", " \r", "blank line"),
+        ("a.tsv", "a\tb\tc", "with more than 2 cells"),
+        ("a.jsonl", '{"en": "x"', "not valid JSON"),
         ("a.jsonl", "[" * 100_000, "not valid JSON"),
-        ("a.jsonl", "7", "needs an object with the keys 'en' and 'de': '7'"),
-        ("a.jsonl", '{"translation": "x"}', "needs an object"),
-        ("a.jsonl", '{"en": "x", "fr": "y"}', "no key 'de'; it has 'en', 'fr'"),
-        ("a.jsonl", '{"translation": {"en": "x"}}', "no key 'de'; it has 'en'"),
-        ("a.jsonl", '{"en": "x", "de": 7}', "'de' is '7', not a text"),
+        ("a.jsonl", "", "blank line"),
+        ("a.jsonl", "7", "not a JSON object"),
+        ("a.jsonl", '["x", "y"]', "not a JSON object"),
+        ("a.jsonl", '{"translation": "x"}', "without the key 'en'"),
+        ("a.jsonl", '{"en": "x", "fr": "y"}', "without the key 'de'"),
+        ("a.jsonl", '{"translation": {"en": "x"}}', "without the key 'de'"),
+        ("a.jsonl", '{"en": "x", "de": 7}', "whose 'de' is not a text"),
     ],
 )
-def test_a_bad_line_is_named_and_shown(tmp_path: Path, name: str, line: str, found: str) -> None:
-    good = "a\tb" if name.endswith("tsv") else flat_json(PAIRS[0])
-    (tmp_path / name).write_text(f"{good}\n{line}\n{good}\n", encoding="utf8")
-    with pytest.raises(DataError, match=rf"{name}, line 2: {found}") as caught:
-        list(opened(tmp_path / name))
-    assert len(str(caught.value).splitlines()) == 1
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_line_that_is_no_pair_is_left_out_and_counted(
+    tmp_path: Path, name: str, line: str, found: str, place: int
+) -> None:
+    good = "a\tb" if name.endswith("tsv") else '{"en": "a", "de": "b"}'
+    lines = [good, good]
+    lines.insert(place - 1, line)
+    (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf8", newline="")
+    report = CleaningReport()
+    assert list(clean_lines(opened(tmp_path / name), report)) == [
+        (number, Pair("a", "b")) for number in (1, 2, 3) if number != place
+    ]
+    assert (report.read, dict(report.lines)) == (3, {found: [place]})
 
 
 def test_bad_tables_are_refused_when_opened(tmp_path: Path) -> None:

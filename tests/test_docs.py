@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FAULTS = [f"T{n:02}" for n in range(1, 29)] + [f"X{n:02}" for n in range(1, 31)] + [f"M{n:02}" for n in range(1, 7)]
+FAULTS = [f"T{n:02}" for n in range(1, 31)] + [f"X{n:02}" for n in range(1, 32)] + [f"M{n:02}" for n in range(1, 7)]
 
 
 def marked_tests(file: str) -> dict[str, set[str]]:

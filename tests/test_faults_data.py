@@ -84,6 +84,41 @@ def test_what_only_the_tokens_tell_counts_too(tmp_path: Path) -> None:
         prepared(tmp_path, name)
 
 
+# T25: lines that are no pairs
+
+
+def rows(form: str, bad: list[bytes], count: int = 90) -> bytes:
+    pairs = list(zip(*sides(count), strict=True))
+    good = {"tsv": b"%b\t%b", "jsonl": b'{"en": "%b", "de": "%b"}'}[form]
+    return b"".join(line + b"\n" for line in [*(good % pair for pair in pairs), *bad])
+
+
+BAD = {
+    "tsv": ([b"no tab", b"", b"a\tb\tc"], ["without a tab (line 91)", "blank line (line 92)", "2 cells (line 93)"]),
+    "jsonl": (
+        [b'{"en": "x', b'{"en": "x"}', b"null", b""],
+        ["JSON (line 91)", "key 'de' (line 92)", "object (line 93)", "blank line (line 94)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", BAD)
+@pytest.mark.fault("T29")
+def test_lines_that_are_no_pairs_are_left_out_up_to_the_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    bad, reasons = BAD[form]
+    path = tmp_path / f"train.{form}"
+    path.write_bytes(rows(form, bad))
+    assert len(prepared(tmp_path, str(path)).train) == 90
+    (summary,) = (text for text in caplog.messages if text.startswith("training corpus"))
+    assert all(reason in summary for reason in (f"kept 90 of {90 + len(bad)}", *reasons))
+    path.write_bytes(rows(form, bad * 5))
+    (other := tmp_path / "other").mkdir()
+    error = fails(capsys, other, 3, str(path))
+    assert "data.max_left_out" in error and reasons[0].split(" (")[0] in error
+
+
 # T13: line counts
 
 

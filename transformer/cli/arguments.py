@@ -5,10 +5,11 @@ down the start of a command.
 """
 
 import argparse
+import tomllib
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from transformer.config import Config
+from transformer.config import Config, CorpusTable, Data
 from transformer.config.loading import AnySection, Setting, sections, settings, settings_of, with_overrides
 from transformer.config.section import Section, expand_home
 from transformer.errors import UsageError, nearest
@@ -56,6 +57,24 @@ def path(text: str) -> str:
         return expand_home(text)
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def table(text: str) -> Any:
+    """Returns an argument that starts with `{` as the table that it is in TOML, and any other unchanged.
+
+    Raises UsageError.
+    """
+    if not text.startswith("{"):
+        return text
+    try:
+        return tomllib.loads(f"table = {text}")["table"]
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"{text}: not an inline table of TOML: {problem}; write {{path = 'FILE', ...}}") from None
+
+
+def corpus_spec(text: str) -> str | CorpusTable:
+    """Returns the corpus that an argument names: a string, or a table in TOML. Raises UsageError."""
+    return with_overrides(Data(), {"train": [table(text)]}).train[0]
 
 
 def config_parser(command: str, description: str) -> Parser:
@@ -117,4 +136,6 @@ def config_of(arguments: argparse.Namespace) -> Config:
     from transformer.run.resume import load_config  # imported here, because its imports would slow down --help
 
     keys = {setting.key for setting in settings()}
-    return load_config(arguments.config, {key: value for key, value in vars(arguments).items() if key in keys})
+    given = {key: value for key, value in vars(arguments).items() if key in keys}
+    lists = {key: list(map(table, value)) for key, value in given.items() if isinstance(value, list)}
+    return load_config(arguments.config, given | lists)

@@ -8,8 +8,7 @@ import select
 import stat
 import sys
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, Literal, cast
@@ -47,8 +46,6 @@ def open_input(path: str) -> Iterator[BinaryIO]:
             os.set_blocking(sys.stdin.fileno(), True)  # otherwise the input seems to end when the writer pauses
         yield sys.stdin.buffer
     else:
-        if path.endswith(".gz") and os.path.isfile(path) and not os.path.getsize(path):
-            raise DataError(f"{path}: is empty, so it is not a gzip file; compress the original file again")
         with open_bytes(path) as stream:
             yield stream
 
@@ -68,6 +65,25 @@ class Faults(Section):
     """a line with more bytes is not read: its translation is left blank, or with --long fail, the command fails"""
 
 
+class InputFormat(Section):
+    """Which part of a line translate translates. Not part of a config."""
+
+    input_format: Literal["lines", "tsv"] = "lines"
+    """the complete line (lines), or one of its cells between tabs (tsv)"""
+    column: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    """the cell of --input-format tsv, from 1; a line that has fewer ends the command with exit code 3"""
+
+
+def _cell(line: str, column: int) -> str | None:
+    """Returns a cell of a line, or None if the line has fewer."""
+    cells = line.split("\t", column)
+    return cells[column - 1] if len(cells) >= column else None
+
+
+# A value of InputFormat.input_format -> a function of (line, column) that returns the text to translate, or None.
+_TEXTS: dict[str, Callable[[str, int], str | None]] = {"lines": lambda line, column: line, "tsv": _cell}
+
+
 @dataclass
 class Input:
     """Reads the lines of a stream as text, and counts the faulty ones."""
@@ -76,6 +92,7 @@ class Input:
     options: Faults = field(default_factory=Faults)
     fail_on_long: bool = False
     """whether a line of more than `options.max_line_bytes` raises DataError; otherwise, `lines` yields None for it"""
+    format: InputFormat = field(default_factory=InputFormat)
     patience: float = PATIENCE
     count: int = 0
     """number of lines that were read"""
@@ -117,6 +134,10 @@ class Input:
                 raise self._error(f"{place} is not UTF-8; fix it, or use --on-bad-utf8 replace") from None
             self.not_utf8 += 1
             text = decode_line(raw)
+        cell = _TEXTS[self.format.input_format](text, self.format.column)
+        if cell is None:
+            raise self._error(f"has no column {self.format.column} (--column): {text[:40]!a}")
+        text = cell
         self.with_controls += not text.isprintable() and _CONTROL_BUT_TAB.search(text) is not None
         return text
 
@@ -148,7 +169,7 @@ def read_bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | Non
                 is_cut = not raw.endswith(b"\n")
             if not raw.endswith(b"\n"):
                 return  # otherwise a terminal would ask for more input after its user has ended it
-    except (OSError, EOFError, zlib.error) as problem:
+    except OSError as problem:
         raise damaged(stream, problem) from None
 
 
@@ -182,7 +203,7 @@ class _ArrivingStream:
                 return False
             try:
                 self._read()
-            except (OSError, EOFError, zlib.error):  # `readline` will raise the error
+            except OSError:  # `readline` will raise the error
                 return True
         return True
 

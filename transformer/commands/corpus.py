@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer.cli.arguments import Parser, path
+from transformer.cli.arguments import Parser, corpus_spec, path
 from transformer.cli.output import open_output, refuse_overwriting
 from transformer.config import Data
 from transformer.config.loading import with_overrides
@@ -19,10 +19,9 @@ def main(words: Sequence[str]) -> None:
     parser = Parser("corpus", "Write a corpus as PREFIX.SOURCE and PREFIX.TARGET, one sentence per line.")
     parser.add_argument(
         "corpus",
-        type=path,
         metavar="CORPUS",
         help="as in data.train: PREFIX, FILE.tsv, .jsonl, .parquet, hf:NAME[:CONFIG]:SPLIT,"
-        " builtin:clauses[:SPLIT[:COUNT]]",
+        " builtin:clauses[:SPLIT[:COUNT]], or a table: '{path = \"b.tsv\", source = 2, target = 3}'",
     )
     parser.add_argument(
         "prefix", type=path, metavar="PREFIX", help="where to write: data/x for data/x.en and data/x.de"
@@ -40,7 +39,7 @@ def main(words: Sequence[str]) -> None:
     if arguments.source == arguments.target:
         raise UsageError(f"--target {arguments.target}: is the source language too; each language needs its own file")
     with_overrides(Data(), {"max_left_out": arguments.max_left_out}, "data")  # checks that it is in bounds
-    corpus = open_corpus(arguments.corpus, arguments.source, arguments.target, "train")
+    corpus = open_corpus(corpus_spec(arguments.corpus), arguments.source, arguments.target, "train")
     report = CleaningReport()
     pairs = clean(corpus, report)
     names = [f"{arguments.prefix}.{code}" for code in (arguments.source, arguments.target)]

@@ -1,14 +1,16 @@
 """translate: reads lines, and writes their translations in the same order."""
 
 import logging
+import os
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transformer.cli.arguments import Parser, add_section, path, with_flags
-from transformer.cli.input import Faults, Input, format_line_count, json_line, open_input
+from transformer.cli.input import Faults, Input, InputFormat, format_line_count, json_line, open_input
 from transformer.cli.output import Output, open_output, refuse_overwriting
 from transformer.config import Decode, Lines, Sampling
 from transformer.errors import UsageError
@@ -26,7 +28,10 @@ def main(words: Sequence[str]) -> None:
     arguments = _parser().parse(words)
     _check(arguments)
     lines, faults = with_flags(Lines(), arguments), with_flags(Faults(), arguments)
-    sampling = with_flags(Sampling(), arguments)
+    sampling, input_format = with_flags(Sampling(), arguments), with_flags(InputFormat(), arguments)
+    if input_format.input_format != "lines" and os.path.isfile(arguments.input):
+        with open_input(arguments.input) as stream:  # a line without the column is found before any is translated
+            deque(Input(stream, faults, format=input_format).lines(), maxlen=0)
     from transformer.cli.jax_setup import configure_jax
     from transformer.translation.translator import Translator
 
@@ -42,7 +47,7 @@ def main(words: Sequence[str]) -> None:
     translate([])  # raises an error for options that do not fit this model, before any input is read
     began = time.perf_counter()
     with open_input(arguments.input) as stream, open_output(arguments.output) as output:
-        source = Input(stream, faults, fail_on_long=lines.long == "fail")
+        source = Input(stream, faults, fail_on_long=lines.long == "fail", format=input_format)
         skipped = _write_translations(translate, source, output, arguments.format)
     if arguments.quiet:
         return
@@ -111,6 +116,7 @@ def _parser() -> Parser:
         " flags (and n_best); nbest: Marian's `LINE ||| hypothesis ||| F0= log-probability ||| score` (default: text)",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors on stderr")
+    add_section(parser, InputFormat, "", "Which part of each line is translated.", default=True)
     add_section(parser, Lines, "", "How each line is translated.", default=True)
     add_section(parser, Faults, "", "Each kind of fault is reported in one line on stderr.", default=True)
     add_section(parser, Decode, "decode.", "The search (defaults: those of the model).", WITHOUT_PREFIX)
@@ -124,6 +130,8 @@ def _check(arguments: Namespace) -> None:
     with_flags(Decode(), arguments, "decode.")
     if not arguments.sample and any(name in arguments for name in Sampling.model_fields):
         raise UsageError("--temperature, --top-k, --top-p and --seed need --sample")
+    if "column" in arguments and with_flags(InputFormat(), arguments).input_format != "tsv":
+        raise UsageError("--column needs --input-format tsv")
     for name, stream in (("input", "stdin"), ("output", "stdout")):
         if not getattr(arguments, name):
             raise UsageError(f"--{name}: the name of the file is empty; use - for {stream}")

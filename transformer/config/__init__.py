@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from transformer.config.about import About
-from transformer.config.data import Data
+from transformer.config.data import CorpusTable, Data, corpus_name
 from transformer.config.decode import Decode, Lines, Sampling
 from transformer.config.mesh import Mesh
 from transformer.config.model import Model
@@ -19,7 +19,10 @@ from transformer.config.section import CHANGES_RESULT, HARMLESS, Section, UserPa
 from transformer.config.tokenizer import Tokenizer
 from transformer.config.train import ALL, MEAN, Train
 
-__all__ = ["About", "Config", "Data", "Decode", "Lines", "Mesh", "Model", "Sampling", "Tokenizer", "Train"]
+__all__ = [
+    "About", "Config", "CorpusTable", "Data", "Decode", "Lines", "Mesh", "Model", "Sampling", "Tokenizer", "Train",
+    "corpus_name",
+]  # fmt: skip
 
 
 class Config(Section):
@@ -67,9 +70,16 @@ class Config(Section):
         if self.is_incomplete:
             return self
         model, data, train, tokenizer = self.model, self.data, self.train, self.tokenizer
-        if train.best_corpus not in (ALL, MEAN, *data.valid):
-            known = ", ".join((ALL, MEAN, *data.valid))
-            raise ValueError(f"train.best_corpus: {train.best_corpus!r} is not in data.valid; use one of {known}")
+        names = (ALL, MEAN, *map(corpus_name, data.valid))
+        if train.best_corpus not in names:
+            raise ValueError(
+                f"train.best_corpus: {train.best_corpus!r} is not in data.valid; use one of {', '.join(names)}"
+            )
+        if len({spec for spec in data.valid if corpus_name(spec) == train.best_corpus}) > 1:
+            raise ValueError(
+                f"train.best_corpus: {train.best_corpus!r} is in data.valid with several choices of columns; use"
+                " another name for one of them, such as that of a link to the file"
+            )
         if data.source == data.target:
             raise ValueError(f"data.target: {data.target!r} is the source language too; use another code")
         if model.positions == "learned" and data.max_length > model.max_positions:

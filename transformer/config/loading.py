@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from transformer.config import Config
+from transformer.config import Config, CorpusTable
+from transformer.config.data import STRING, TABLE
 from transformer.config.section import Effect, Section
 from transformer.errors import UsageError, nearest
 from transformer.files.encoding import encoding_fault, without_mark
@@ -132,16 +133,20 @@ def with_overrides(section: AnySection, overrides: Mapping[str, Any], name: str 
 def _explain(problem: ValidationError) -> str:
     """Turns an error of pydantic into `key = value: what is wrong and how to fix it`."""
     error = problem.errors()[0]
-    key = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
+    parts = [part for part in error["loc"] if isinstance(part, str) and part not in (STRING, TABLE)]
+    key, is_in_table = ".".join(parts), TABLE in error["loc"]
     keys = [setting.key for setting in settings()]
     match error["type"]:
         case "extra_forbidden":
-            known = [*keys, *sections()]
+            in_table = [".".join([*parts[:-1], name]) for name in CorpusTable.model_fields]
+            known = in_table if is_in_table else [*keys, *sections()]
             same_name = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
             return f"unknown key {key}{nearest(key, same_name) or nearest(key, known)}"
         case "value_error":
             fault = error["msg"].removeprefix("Value error, ")
-            return f"{key} = {fault}" if key in keys else fault
+            return f"{key} = {fault}" if key in keys or is_in_table else fault
+        case "missing":
+            return f"{key}: missing in {error['input']!r}"
         case "model_type":
             return f"{key} = {error['input']!r}: must be a section; write [{key}]"
         case "tuple_type":

@@ -5,30 +5,43 @@ line without LF counts too. Output is valid UTF-8, and has one LF per line and n
 treat as a line break.
 """
 
-import gzip
-import io
+import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from unicodedata import category
 
+from transformer.config.tables import import_object
 from transformer.data.checks.damage import damaged
 from transformer.errors import DataError, one_line
 from transformer.files.encoding import encoding_fault, without_mark
 
+# The suffix of a compressed file -> a function of (path, mode) that opens it as a stream of the original bytes.
+COMPRESSIONS = {
+    ".gz": "gzip:open",
+    ".bz2": "bz2:open",
+    ".xz": "lzma:open",
+    ".zst": "transformer.data.compression:open_zst",
+}
+DECOMPRESSED = "transformer.data.compression:decompressed"
 BLOCK = 1 << 20  # bytes
 
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
-    """Opens a file as a byte stream, decompressed if its name ends in .gz. Raises DataError if it cannot be opened."""
+    """Opens a file as a byte stream, decompressed if its name ends in one of COMPRESSIONS.
+
+    Raises DataError if it cannot be opened, and UsageError if the package that decompresses it is not installed.
+    """
+    suffix = compression(path)
     try:
-        if str(path).endswith(".gz"):
-            return cast(BinaryIO, io.BufferedReader(gzip.open(path, "rb")))
-        return open(path, "rb")
+        if not suffix:
+            return open(path, "rb")
+        if os.path.isfile(path) and not os.path.getsize(path):
+            raise DataError(f"{path}: is empty, so it is not a {suffix} file; compress the original file again")
+        return import_object(DECOMPRESSED)(import_object(COMPRESSIONS[suffix])(path, "rb"), str(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -37,12 +50,17 @@ def open_bytes(path: str | Path) -> BinaryIO:
         raise DataError(f"{path}: cannot be read: {problem.strerror}") from None
 
 
+def compression(path: str | Path) -> str:
+    """Returns the suffix of a compressed file, or "" for any other name."""
+    return next((suffix for suffix in COMPRESSIONS if str(path).endswith(suffix)), "")
+
+
 def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Yields the stream in blocks of at most BLOCK bytes. Raises DataError if it is damaged or cannot be read."""
     try:
         while block := stream.read(BLOCK):
             yield block
-    except (OSError, EOFError, zlib.error) as problem:
+    except OSError as problem:
         raise damaged(stream, problem) from None
 
 
@@ -54,7 +72,7 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
     try:
         for number, raw in enumerate(stream):
             yield without_end(raw if number else without_byte_order_mark(raw, stream))
-    except (OSError, EOFError, zlib.error) as problem:
+    except OSError as problem:
         raise damaged(stream, problem) from None
 
 

@@ -27,11 +27,7 @@ def encoding_fault(path: str | Path, start: bytes) -> str:
     encoding = next((name for mark, name in _MARKS.items() if start.startswith(mark)), "") or _unmarked(start[:START])
     if not encoding:
         return ""
-    is_gzip = str(path).endswith(".gz")
-    return (
-        f"{path}: is {encoding}, and must be UTF-8; convert it{' after decompressing it' * is_gzip}:"
-        f" iconv -f {encoding} -t UTF-8"
-    )
+    return f"{path}: is {encoding}, and must be UTF-8; convert its text: iconv -f {encoding} -t UTF-8"
 
 
 def _unmarked(start: bytes) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformer.config import Config, loading
+from transformer.config import Config, corpus_name, loading
 from transformer.config.section import BY_CONTENT, CHANGES_RESULT, HARMLESS, expand_home
 from transformer.config.train import ALL, MEAN
 from transformer.data.corpus import Corpus
@@ -98,12 +98,13 @@ def _with_renamed_best_corpus(recorded: Config, given: Mapping[str, Any]) -> Map
     It is added if it is not given, the recorded one names a corpus, and data.valid is given with as many corpora as
     recorded. The added value is the corpus at the same position in the given data.valid.
     """
-    flat, before, best = _flat(given), recorded.data.valid, recorded.train.best_corpus
+    flat, best = _flat(given), recorded.train.best_corpus
+    before = list(map(corpus_name, recorded.data.valid))
     now = flat.get("data.valid")
     may_be_renamed = isinstance(now, list | tuple) and len(now) == len(before) and best in before
     if "train.best_corpus" in flat or not may_be_renamed:
         return given
-    return _merged(given, {"train": {"best_corpus": now[before.index(best)]}})
+    return _merged(given, {"train": {"best_corpus": corpus_name(now[before.index(best)])}})
 
 
 def _refuse_moved(path: Path, directory: Path | None) -> None:
@@ -164,8 +165,11 @@ def check_corpora(config: Config, before: DataRecord | None, now: Corpora, *, al
         if len(were) == len(are) and all(any(same_content(old, one) for one in corpora) for old in recorded):
             fault = f"data.{split} lists the corpora in another order than {were}"
         elif were == are:
-            other = next(one.name for one, old in zip(corpora, recorded, strict=True) if not same_content(old, one))
-            fault = f"the content of {other} has changed since this run started"
+            other, old = next(
+                pair for pair in zip(corpora, recorded, strict=True) if not same_content(pair[1], pair[0])
+            )
+            changed = "choice of columns" if old.content.split(" ")[0] == other.digest else "content"
+            fault = f"the {changed} of {other.name} has changed since this run started"
         else:
             fault = f"data.{split} = {are} has another content than {were}, which this run started with"
         remedy = ", resume with --allow-config-change" if split == "valid" else ""
@@ -219,7 +223,7 @@ def _comparable(config: Config) -> dict[str, Any]:
     train.bleu_tokenizer is the tokenizer that is used. train.best_corpus is a corpus by its position in data.valid,
     because its name may change.
     """
-    best, corpora = config.train.best_corpus, config.data.valid
+    best, corpora = config.train.best_corpus, list(map(corpus_name, config.data.valid))
     place = f"number {corpora.index(best) + 1} of data.valid" if best in corpora else best
     return {
         "train.bleu_tokenizer": bleu_tokenizer(config.data.target, config.train.bleu_tokenizer),
@@ -232,7 +236,7 @@ def measure(config: Config, corpora: Sequence[Corpus]) -> str:
 
     The scores of two models can be compared only if these strings are equal.
     """
-    best, names = config.train.best_corpus, config.data.valid
+    best, names = config.train.best_corpus, list(map(corpus_name, config.data.valid))
     decisive = corpora[names.index(best) :][:1] if best in names else corpora
     how = MEAN if best == MEAN and len(corpora) > 1 else ALL
     metric, tokenizer = config.train.best_metric, bleu_tokenizer(config.data.target, config.train.bleu_tokenizer)

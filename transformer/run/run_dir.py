@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer.config import Config, loading
+from transformer.config import Config, corpus_name, loading
 from transformer.data.corpus import Corpus
 from transformer.data.prepare import Corpora
 from transformer.errors import ResourceError, UsageError
@@ -133,8 +133,9 @@ def read_data_record(directory: Path) -> DataRecord | None:
             old = [CorpusRecord(**entry) for entry in content.get("valid_of_format_1", [])]
             return DataRecord(train, valid, old)
         named = loading.load(directory / "config.toml").data
-        train = [CorpusRecord(corpus, COMPRESSED_PREFIX + content["train"][corpus]) for corpus in named.train]
-        valid = [CorpusRecord(corpus, COMPRESSED_PREFIX + content["valid"][corpus]) for corpus in named.valid]
+        names = [list(map(corpus_name, specs)) for specs in (named.train, named.valid)]
+        train = [CorpusRecord(name, COMPRESSED_PREFIX + content["train"][name]) for name in names[0]]
+        valid = [CorpusRecord(name, COMPRESSED_PREFIX + content["valid"][name]) for name in names[1]]
         return DataRecord(train, valid, valid)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(
@@ -183,5 +184,9 @@ def to_toml(config: Config) -> str:
 
 
 def _toml(value: object) -> str:
-    """Returns a value as TOML. Its JSON is valid TOML, if DEL is escaped; characters beyond ASCII are not escaped."""
+    """Returns a value as TOML. JSON is valid TOML, but for objects and DEL; characters beyond ASCII are not escaped."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from transformer.data.corpus import Pair
+from transformer.data.corpus import Corpus, FaultyPair, Pair
 from transformer.errors import DataError
 
 LINES_SHOWN = 5  # number of lines that a summary names per reason
@@ -53,12 +53,13 @@ class CorpusSummary(NamedTuple):
     kept: int
     summary: str
     warning: str = ""
+    direction: str = ""  # a warning too: the languages of the sides
     text: str = ""  # the summary of round_trip.py, and its warnings
     text_warnings: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
-        return [warning for warning in (self.warning, *self.text_warnings) if warning]
+        return [warning for warning in (self.warning, self.direction, *self.text_warnings) if warning]
 
     def check(self, max_left_out: float, setting: str = "data.max_left_out") -> None:
         """Raises DataError if no pair is kept, or if the fraction of pairs that are left out is above `max_left_out`.
@@ -85,18 +86,22 @@ class CorpusSummary(NamedTuple):
 def clean(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[Pair]:
     """Yields the pairs that can be used, without white space around their texts, and counts the others in the report.
 
-    A pair is left out if a side is not UTF-8, has NUL or a control character that is not white space, is longer than
-    MAX_TEXT_BYTES or is empty.
+    A pair is left out if its line could not be read as a pair, or if a side is not UTF-8, has NUL or a control
+    character that is not white space, is longer than MAX_TEXT_BYTES or is empty.
     """
     return (pair for _, pair in clean_lines(pairs, report))
 
 
 def clean_lines(pairs: Iterable[Pair], report: CleaningReport) -> Iterator[tuple[int, Pair]]:
     """Like `clean`, but yields each pair with the number of its line, from 1."""
-    for line, (source, target) in enumerate(pairs, report.read + 1):
-        report.read = line
+    header = pairs.header if isinstance(pairs, Corpus) else 0
+    for line, read in enumerate(pairs, report.read + header + 1):
+        report.read += 1
+        source, target = read
         pair = Pair(source.strip(), target.strip())
-        if reason := _fault(source) or _fault(target):
+        if isinstance(read, FaultyPair):
+            report.leave_out(read.reason, line)
+        elif reason := _fault(source) or _fault(target):
             report.leave_out(reason, line)
         elif not pair.source:
             report.leave_out("empty source", line)

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from functools import partial
 
-from transformer.data.corpus import Corpus, Pair
+from transformer.data.corpus import Columns, Corpus, Pair
 from transformer.errors import UsageError
 
 COUNTS = {"train": 30_000, "valid": 500, "test": 500}
 LANGUAGES = ("en", "de")
 
 
-def open_builtin(spec: str, source: str, target: str, split: str) -> Corpus:
+def open_builtin(spec: str, columns: Columns, split: str) -> Corpus:
     """Opens the corpus, in either direction. Raises UsageError if the spec or the languages are invalid."""
+    source, target = columns[:2]
     name, *given = spec.removeprefix("builtin:").split(":")
     split = given[0] if given else split
     if name != "clauses" or len(given) > 2:

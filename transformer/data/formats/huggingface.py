@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from transformer.data.corpus import Corpus, Pair
+from transformer.data.corpus import Columns, Corpus, Pair
 from transformer.data.formats.parquet import ROWS, find_columns, read_pairs
 from transformer.errors import DISK_FULL, DataError, UsageError, cannot_write, one_line
 
@@ -19,7 +19,7 @@ _PROBLEMS = (  # the exceptions that the readers of the many formats raise
 _SPEC = re.compile(r"hf:(?P<name>[^:]+)(:(?P<config>[^:\[\]]+))?:(?P<split>[^:\[\]]+(\[.*\])?)")
 
 
-def open_dataset(spec: str, source: str, target: str, split: str) -> Corpus:
+def open_dataset(spec: str, columns: Columns, split: str) -> Corpus:
     """Loads the dataset. The spec names the split; the argument `split` is ignored.
 
     Raises UsageError if the spec is invalid, DataError if the dataset cannot be loaded or lacks a column, and
@@ -42,10 +42,10 @@ def open_dataset(spec: str, source: str, target: str, split: str) -> Corpus:
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             raise cannot_write(datasets.config.HF_DATASETS_CACHE, cause) from None
         raise DataError(f"{spec}: cannot be loaded: {one_line(str(cause))}") from None
-    columns = find_columns(dataset.features.arrow_schema, source, target, spec)
-    table = dataset.select_columns(sorted({column.split(".")[0] for column in columns})).with_format("arrow")
+    paths = find_columns(dataset.features.arrow_schema, columns, spec)
+    table = dataset.select_columns(sorted({path[0] for path in paths})).with_format("arrow")
 
     def read() -> Iterator[Pair]:
-        return (pair for rows in table.iter(ROWS) for pair in read_pairs(rows, columns))
+        return (pair for rows in table.iter(ROWS) for pair in read_pairs(rows, paths))
 
-    return Corpus(spec, read, (), (source, target))
+    return Corpus(spec, read, (), (columns.source, columns.target))

@@ -1,44 +1,77 @@
-"""FILE.jsonl, plain or .gz: one JSON object per line, whose keys are the language codes.
+"""FILE.jsonl, compressed or not: one JSON object per line, whose keys are the language codes.
 
-These keys may also be in an object under the key "translation", as in the datasets of WMT.
+These keys may also be in an object under the key "translation", as in the datasets of WMT. A config can choose others.
 """
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from transformer.data.corpus import Corpus, Pair
-from transformer.data.formats.text import decode, excerpt, refuse_utf16
+from transformer.data.corpus import Columns, Corpus, FaultyPair, Pair
+from transformer.data.formats.text import BLANK, decode, refuse_utf16
 from transformer.data.lines import open_bytes, read_lines
 from transformer.errors import DataError
 
 
-def open_jsonl(spec: str, source: str, target: str, split: str) -> Corpus:
-    """Opens the file. Raises DataError if it cannot be opened or is UTF-16."""
+class _Fault(Exception):
+    """States why a line is left out."""
+
+
+def open_jsonl(spec: str, columns: Columns, split: str) -> Corpus:
+    """Opens the file. Raises DataError if it cannot be opened, is UTF-16, or no line has one of the keys."""
     refuse_utf16(spec)
-    return Corpus(spec, partial(_read, Path(spec), source, target), (Path(spec),), (source, target))
+    keys = columns.source, columns.target
+    _check_keys(Path(spec), keys)
+    return Corpus(spec, lambda: _read(Path(spec), keys), (Path(spec),), keys)
 
 
-def _read(path: Path, source: str, target: str) -> Iterator[Pair]:
+def _read(path: Path, keys: tuple[str, str]) -> Iterator[Pair]:
+    for row in _rows(path):
+        try:
+            if isinstance(row, _Fault):
+                raise row
+            yield Pair(*(_text(row, key) for key in keys))
+        except _Fault as fault:
+            yield FaultyPair(str(fault))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any] | _Fault]:
+    """Yields the object of each line, or why there is none. Keys under "translation" replace those of the object."""
     with open_bytes(path) as stream:
-        for number, raw in enumerate(read_lines(stream), 1):
-            where = f"{path}, line {number}"
+        for number, raw in enumerate(read_lines(stream)):
+            text = decode(raw)
             try:
-                row = json.loads(decode(raw))
-            except (ValueError, RecursionError) as problem:
-                raise DataError(f"{where}: not valid JSON ({problem}): {excerpt(raw)}") from None
-            texts = row.get("translation", row) if isinstance(row, dict) else row
-            if not isinstance(texts, dict):
-                raise DataError(f"{where}: needs an object with the keys {source!r} and {target!r}: {excerpt(raw)}")
-            yield Pair(_value(texts, source, where), _value(texts, target, where))
+                row = json.loads(text if number else text.removeprefix("\ufeff"))
+            except (ValueError, RecursionError):
+                yield _Fault("not valid JSON" if text.strip() else BLANK)
+                continue
+            inner = row.get("translation") if isinstance(row, dict) else None
+            if isinstance(row, dict):
+                yield {**row, **inner} if isinstance(inner, dict) else row
+            else:
+                yield _Fault("not a JSON object")
 
 
-def _value(texts: dict[str, object], language: str, where: str) -> str:
-    """Returns the text of a language; null is read as an empty text. Raises DataError if there is no text."""
-    if language not in texts:
-        raise DataError(f"{where}: no key {language!r}; it has {', '.join(map(repr, texts)) or 'no keys'}")
-    text = texts[language]
+def _text(row: dict[str, Any], key: str) -> str:
+    """Returns the text under a key; null is read as an empty text. Raises _Fault if there is no text."""
+    if key not in row:
+        raise _Fault(f"without the key {key!r}")
+    text = row[key]
     if text is not None and not isinstance(text, str):
-        raise DataError(f"{where}: {language!r} is {excerpt(json.dumps(text).encode())}, not a text")
+        raise _Fault(f"whose {key!r} is not a text")
     return text or ""
+
+
+def _check_keys(path: Path, keys: tuple[str, str]) -> None:
+    """Raises DataError if no object of the file has one of the keys. Reads up to the first lines that have them."""
+    missing, first = set(keys), None
+    for row in _rows(path):
+        if not isinstance(row, _Fault):
+            first = row if first is None else first
+            missing -= row.keys()
+            if not missing:
+                return
+    if first is not None:
+        key = next(key for key in keys if key in missing)
+        raise DataError(f"{path}: no line has the key {key!r}; the first has {', '.join(map(repr, first)) or 'none'}")

@@ -1,19 +1,19 @@
-"""PREFIX: two text files that are parallel line by line, PREFIX.en and PREFIX.de, plain or .gz."""
+"""PREFIX: two text files that are parallel line by line, PREFIX.en and PREFIX.de, compressed or not."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from transformer.data.corpus import Corpus, Pair
+from transformer.data.corpus import Columns, Corpus, Pair
 from transformer.data.formats.text import count_lines, decode, refuse_utf16
-from transformer.data.lines import open_bytes, read_lines
+from transformer.data.lines import COMPRESSIONS, open_bytes, read_lines
 from transformer.errors import DataError
 
 
-def open_prefix(spec: str, source: str, target: str, split: str) -> Corpus:
+def open_prefix(spec: str, columns: Columns, split: str) -> Corpus:
     """Opens PREFIX.source and PREFIX.target. Raises DataError if one is missing; see also `open_pairs`."""
-    return replace(open_pairs(_file(spec, source), _file(spec, target)), name=spec)
+    return replace(open_pairs(_file(spec, columns.source), _file(spec, columns.target)), name=spec)
 
 
 def open_pairs(source: str | Path, target: str | Path) -> Corpus:
@@ -39,8 +39,8 @@ def _read(source: Path, target: Path) -> Iterator[Pair]:
 
 
 def _file(prefix: str, language: str) -> Path:
-    plain, compressed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
-    for path in (plain, compressed):
+    plain = Path(f"{prefix}.{language}")
+    for path in (plain, *(Path(f"{plain}{suffix}") for suffix in COMPRESSIONS)):
         if os.path.exists(path):  # Path.exists raises an error in a folder that may not be entered
             return path
     if os.path.isdir(prefix):
@@ -49,4 +49,5 @@ def _file(prefix: str, language: str) -> Path:
         raise DataError(
             f"{prefix}: is one file; give the common start of two files (PREFIX), or a .tsv, .jsonl or .parquet"
         )
-    raise DataError(f"{plain}: no such file, and no {compressed.name}; the corpus {prefix} needs one file per language")
+    compressed = " or ".join(f"{plain.name}{suffix}" for suffix in COMPRESSIONS)
+    raise DataError(f"{plain}: no such file, and no {compressed}; the corpus {prefix} needs one file per language")

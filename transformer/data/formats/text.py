@@ -1,11 +1,12 @@
 """Text files of corpora: encodings, numbers of lines, excerpts for messages."""
 
-import zlib
 from pathlib import Path
 
 from transformer.data.lines import open_bytes, read_blocks
 from transformer.errors import DataError
 from transformer.files.encoding import START, encoding_fault
+
+BLANK = "blank line"  # a reason to leave out a line
 
 
 def decode(raw: bytes) -> str:
@@ -23,14 +24,14 @@ def refuse_utf16(path: str | Path) -> None:
     with open_bytes(path) as stream:
         try:
             start = stream.read(START)
-        except (OSError, EOFError, zlib.error):  # the file is damaged: the code that reads it reports the error
+        except OSError:  # the file is damaged: the code that reads it reports the error
             return
     if fault := encoding_fault(path, start):
         raise DataError(fault)
 
 
 def count_lines(path: str | Path) -> int:
-    """Counts the lines in a file, plain or .gz. Raises DataError if the file cannot be read to its end."""
+    """Counts the lines in a file, compressed or not. Raises DataError if the file cannot be read to its end."""
     count, last = 0, b"\n"
     with open_bytes(path) as stream:
         for block in read_blocks(stream):
