@@ -1,5 +1,6 @@
 """Runs a saved MarianMTModel with Hugging Face Transformers, as a `Peer` of agreement.py."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ class Marian:
         self.model: Any = MarianMTModel.from_pretrained(
             str(directory), config=settings, dtype=torch.float32, ignore_mismatched_sizes=True
         ).eval()
-        self._tokenizer: Any = MarianTokenizer.from_pretrained(str(directory))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it recommends sacremoses, which it does not use
+            self._tokenizer: Any = MarianTokenizer.from_pretrained(str(directory))
         self._target = tokenizers.target
         self._ids = {piece: index for index, piece in enumerate(self._target.all_pieces)}
 
