@@ -14,10 +14,10 @@ from calling import Caller
 from runs import metrics, small
 from transformer.data.clauses import clauses
 from transformer.errors import UsageError
-from transformer.evaluation.bleu_tokenizer import bleu_tokenizer, check_bleu_tokenizer
-from transformer.evaluation.low_bleu import explain_tokens, low_bleu_reason
+from transformer.evaluation.bleu_tokenizer import bleu_tokenizer, check_bleu_tokenizer, explain_tokens
 from transformer.evaluation.metrics import bleu
 from transformer.run.averaging import best_steps, read_config
+from transformer.run.low_bleu import low_bleu_reason
 from transformer.run.resume import load_config
 from transformer.run.trainer import train
 from transformer.translation.model_dir import load_model

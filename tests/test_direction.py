@@ -214,7 +214,7 @@ def test_swapped_sides_are_reported_each_time_and_looked_for_once(
         if time:
             monkeypatch.delattr(survey, "direction_warning")
         prepared(tmp_path, **{"train": "builtin:clauses:train:100"} | {split: name})
-        (warning,) = (text for text in caplog.messages if text.startswith("warning: ") and "swapped" in text)
+        (warning,) = (text for text in caplog.messages if text.startswith("warning: ") and "seem to be swapped" in text)
         assert warning.startswith(f"warning: {name}: ")
 
 

@@ -178,7 +178,7 @@ def test_changed_corpora_are_noticed(tmp_path: Path) -> None:
         ([b, a], "in another order"),
         ([a], "data.train = ['a'] has another content than ['a', 'b']"),
         ([a, b, b], "data.train = ['a', 'b', 'b'] has another content"),
-        ([a, replace(b, columns=("en", "de"))], "the content of b has changed"),
+        ([a, replace(b, columns=("en", "de"))], "the choice of columns of b has changed"),
     ):
         for allow_changes in (False, True):
             with pytest.raises(UsageError) as failure:

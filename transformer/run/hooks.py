@@ -18,8 +18,8 @@ from transformer.config import Config
 from transformer.data.batches import Batch
 from transformer.errors import DivergenceError, Interrupted, Preempted, ResourceError, UsageError
 from transformer.evaluation.bleu_tokenizer import bleu_tokenizer
-from transformer.evaluation.low_bleu import low_bleu_reason
 from transformer.run.checkpoints import Checkpoints, TrainingProgress
+from transformer.run.low_bleu import low_bleu_reason
 from transformer.run.metrics import MetricsAccumulator, MetricsWriter
 from transformer.run.run_dir import read_metrics
 from transformer.run.signals import StopRequest, handling

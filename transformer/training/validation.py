@@ -13,8 +13,7 @@ from jax import Array
 from transformer.config import Train
 from transformer.config.train import ALL, MEAN
 from transformer.data.batches import Batch
-from transformer.evaluation.bleu_tokenizer import bleu_tokenizer
-from transformer.evaluation.low_bleu import LOW_BLEU, explain_tokens
+from transformer.evaluation.bleu_tokenizer import LOW_BLEU, bleu_tokenizer, explain_tokens
 from transformer.evaluation.metrics import bleu, chrf
 from transformer.model.transformer import Transformer
 from transformer.training.loop import Setup

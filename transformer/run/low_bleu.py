@@ -5,13 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from sacrebleu.metrics import BLEU
+from transformer.evaluation.bleu_tokenizer import LOW_BLEU
 
-LOW_BLEU = 1.0
 VALIDATIONS = 3  # in a row with a low BLEU and a falling nll, before it is reported
 HIGH_CHRF = 20.0  # the translations have much in common with the references
-FEW_TOKENS = 4  # tokens per reference below which most references have no sequence of 4 tokens
-LONG_TOKENS = 4  # characters per token above which a token is not just a short word or a character
 
 
 def low_bleu_reason(history: Sequence[Mapping[str, Any]], few_tokens: str) -> str:
@@ -38,19 +35,3 @@ def _is_low(metrics: Sequence[Mapping[str, Any]], *, is_explained: bool) -> bool
     is_falling = all(later < earlier for earlier, later in pairwise(values["nll"]))
     has_low_bleu = all(one.get("valid_bleu", math.nan) < LOW_BLEU for one in metrics)
     return is_falling and has_low_bleu and (is_explained or values["chrf"][-1] >= HIGH_CHRF)
-
-
-def explain_tokens(references: Sequence[str], tokenizer: str) -> str:
-    """Returns how the tokenizer makes BLEU 0 or nearly so whatever the translations are; "" if it does not.
-
-    BLEU compares sequences of 1 to 4 tokens. A tokenizer that splits at spaces makes one token of a text without.
-    """
-    tokenize = BLEU(tokenize=tokenizer).tokenizer
-    tokens = sum(len(tokenize(line).split()) for line in references)
-    characters = sum(len(line) for line in references)
-    if tokens >= FEW_TOKENS * len(references) or characters <= LONG_TOKENS * tokens:
-        return ""
-    return (
-        f"it makes {tokens / len(references):.1f} tokens of a reference of {characters / len(references):.0f}"
-        " characters, and BLEU compares sequences of up to 4 tokens"
-    )
