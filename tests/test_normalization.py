@@ -9,11 +9,14 @@ import pytest
 from sentencepiece import SentencePieceNormalizer, SentencePieceProcessor
 
 from random_models import random_translator
+from transformer.config import Config
 from transformer.config import Tokenizer as Settings
 from transformer.data.clauses import clauses
 from transformer.data.normalization import source_rules, target_rules
+from transformer.data.prepare import given_tokenizers
 from transformer.data.tokenizer import Tokenizers
 from transformer.data.tokenizer_training import normalized, train_tokenizers
+from transformer.errors import UsageError
 from transformer.interop.agreement import agreement
 from transformer.interop.ctranslate2.export import CTranslate2, exporter
 
@@ -124,3 +127,26 @@ def test_another_normalization_is_that_of_sentencepiece_for_both_sides() -> None
     found = train_tokenizers(english, german, Settings(vocab_size=330, normalization="nmt_nfkc"))
     assert found.source is found.target
     assert found.target.decode(found.target.encode(["m²，"])[0]) == "m2,"
+
+
+@pytest.mark.parametrize("tied", ["all", "decoder"])
+def test_embeddings_can_be_tied_if_two_given_models_have_equal_pieces(
+    trained: Tokenizers, tmp_path: Path, tied: str
+) -> None:
+    trained.save(tmp_path)
+    other = train_tokenizers(["uno dos tres"], ["eins zwei drei"], Settings(vocab_size=300, shared=False))
+    other.target.save(tmp_path / "other.spm")
+    for name, fits in (("target.spm", True), ("other.spm", tied == "decoder")):
+        config = Config.model_validate(
+            {
+                "run_dir": "r",
+                "data": {"source": "es", "target": "de", "train": ["t"], "valid": ["v"]},
+                "tokenizer": {"models": [str(tmp_path / "source.spm"), str(tmp_path / name)]},
+                "model": {"tie_embeddings": tied},
+            }
+        )
+        if fits:
+            assert given_tokenizers(config)
+        else:
+            with pytest.raises(UsageError, match=r"^model\.tie_embeddings: .*other\.spm"):
+                given_tokenizers(config)
