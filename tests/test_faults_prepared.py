@@ -91,7 +91,7 @@ def test_damage_to_what_was_prepared_is_told_and_mended(
     prepared(tmp_path, "builtin:clauses:train:100")
     data = tmp_path / "run" / "data"
     whole = files(data)
-    assert len(whole) == 4 * 2 + 1 + 5  # ids and offsets, a tokenizer, manifests
+    assert len(whole) == 4 * 2 + 2 + 5  # ids and offsets, two tokenizers, manifests
     for name, content in whole.items():
         caplog.clear()
         changed = {
